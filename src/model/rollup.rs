@@ -1,0 +1,54 @@
+//! The roll-up of a trace: what lists and searches know of it without reading its spans.
+
+use serde::{Deserialize, Serialize};
+
+use super::attributes::Attributes;
+use super::ids::TraceId;
+use super::span::Outcome;
+use super::time::UnixNanos;
+
+/// One trace in a row. Always computed anew from all spans of the trace, never incremented, so late and repeated spans
+/// leave it right. Lists are sorted and without repetition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceRollup {
+    pub trace_id: TraceId,
+    /// The root's service; the earliest span's where no root is known yet.
+    pub root_service: Option<String>,
+    pub root_operation: Option<String>,
+    /// The root's terminal status; else running, or abandoned.
+    pub status: Outcome,
+    /// The earliest start of any span, or the time the trace was first heard of.
+    pub started_at: UnixNanos,
+    /// The latest end of any span, absent while none has ended.
+    pub ended_at: Option<UnixNanos>,
+    /// From `started_at` to the root's end; absent while the root is open.
+    pub duration_ns: Option<i64>,
+    /// Of the failed span that no other failed span caused: see `analysis::summary`.
+    pub error_type: Option<String>,
+    pub error_message: Option<String>,
+    pub error_service: Option<String>,
+    pub span_count: u32,
+    pub error_count: u32,
+    /// Spans whose parent is not among the trace's spans.
+    pub orphan_count: u32,
+    pub open_count: u32,
+    pub services: Vec<String>,
+    pub execution_id: Option<String>,
+    pub job_id: Option<String>,
+    pub question_id: Option<String>,
+    pub workflow_id: Option<String>,
+    pub session_id: Option<String>,
+    pub user_id: Option<String>,
+    pub regions: Vec<String>,
+    pub models: Vec<String>,
+    /// Sums over the spans that spent, so a parent that repeats its children's tokens is not counted twice.
+    pub input_tokens: Option<i64>,
+    pub output_tokens: Option<i64>,
+    /// 1e-12 USD.
+    pub cost_pico: Option<i64>,
+    /// The root's inputs, cut: what was asked.
+    pub query: Option<String>,
+    /// The root's attributes.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub metadata: Attributes,
+}
