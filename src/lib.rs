@@ -1,2 +1,12 @@
+//! Tracefall: spans over HTTP into your own database, and answers out of it.
+//!
+//! The rooms, from the ground up; imports go down only (`tests/it/borders.rs` holds them to it).
+//!
+//! - floor 0: [`clock`], [`model`]: plain values
+//! - floor 1: [`wire`]: pure functions
+//! - floor 2: [`store`]: durable state, the only SQL
+
 pub mod clock;
 pub mod model;
+pub mod store;
+pub mod wire;

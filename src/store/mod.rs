@@ -1,0 +1,147 @@
+//! Durable state, and the only room that says SQL.
+//!
+//! Callers hold the small traits they use, never a dialect. Each method's promise is a test in `tests/it/store_suite`,
+//! run against every store. The tenant is the first argument everywhere.
+
+pub mod error;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use error::StoreError;
+
+use crate::model::ids::TraceId;
+use crate::model::rollup::TraceRollup;
+use crate::model::search::{Page, TraceQuery};
+use crate::model::span::Span;
+use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A store, as the jobs it does. All of them are the same database.
+#[derive(Clone)]
+pub struct Store {
+    pub spans: Arc<dyn SpanWriter>,
+    pub traces: Arc<dyn TraceReader>,
+    pub rollups: Arc<dyn RollupStore>,
+    pub maintenance: Arc<dyn Maintenance>,
+}
+
+/// Takes spans in.
+#[async_trait]
+pub trait SpanWriter: Send + Sync {
+    /// Commits a batch whole or not at all, merging each record with what is stored under its identity
+    /// (see [`crate::model::merge`]). Writing the same batch again changes nothing.
+    ///
+    /// `batch` must be folded and in the order of [`crate::model::merge::fold`]. Within the same transaction every trace
+    /// of the batch gets a row among the roll-ups, or has its row's time bounds widened, and is marked unsettled.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when a span of the batch cannot be stored: nothing of the batch is. Retryable ones as
+    /// their class says.
+    async fn write_spans(&self, batch: &[Span]) -> Result<()>;
+
+    /// Puts spans that the store refused where an operator can see them, with the reason.
+    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()>;
+}
+
+/// A span that the store refused, by itself, in the form that `POST /v1/spans` takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    pub tenant: TenantId,
+    /// As text, since what is wrong may be the id.
+    pub trace_id: String,
+    pub span_id: String,
+    /// The span as a JSON object.
+    pub body: String,
+    pub reason: String,
+    pub refused_at: UnixNanos,
+}
+
+/// How much of each span is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Everything but `inputs`, `outputs`, attributes, events, links and the resource: what a waterfall draws.
+    Outline,
+    Full,
+}
+
+/// Answers questions about traces.
+#[async_trait]
+pub trait TraceReader: Send + Sync {
+    /// The rows of a trace, open and ended, not folded, at most `limit + 1` of them: more than `limit` means that there
+    /// are more. An empty answer means that no such trace is known. Reads everything committed before the call.
+    async fn trace_rows(&self, tenant: &TenantId, trace_id: TraceId, detail: Detail, limit: usize)
+    -> Result<Vec<Span>>;
+
+    /// The traces that hold a span of this execution, newest first. Reads everything committed before the call.
+    async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>>;
+
+    /// Roll-ups, newest start first. A trace appears with its first span, as running, and its roll-up follows when it
+    /// is settled.
+    async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>>;
+}
+
+/// How often a trace had been written to when its rows were read: a roll-up of an older state does not settle it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch(pub i64);
+
+/// Keeps the roll-ups.
+#[async_trait]
+pub trait RollupStore: Send + Sync {
+    /// Traces that were written to after their roll-up was computed, at most `limit`: what a crash left unsettled.
+    async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>>;
+
+    /// The rows of a trace as [`TraceReader::trace_rows`] gives them in full, with the touch they belong to.
+    /// `None` if the trace has no roll-up row.
+    async fn rows_to_settle(
+        &self,
+        tenant: &TenantId,
+        trace_id: TraceId,
+        limit: usize,
+    ) -> Result<Option<(Touch, Vec<Span>)>>;
+
+    /// Stores roll-ups. A trace written to since its touch stays unsettled.
+    async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()>;
+}
+
+/// Keeps the store itself in order.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// Applies every migration not yet applied.
+    async fn migrate_up(&self) -> Result<()>;
+
+    /// Reverts everything down to nothing: all our tables, with all data.
+    async fn migrate_down(&self) -> Result<()>;
+
+    /// Every known migration, oldest first, with whether it is applied.
+    async fn migrations(&self) -> Result<Vec<MigrationState>>;
+
+    /// Makes the day tables (partitions) around `now`, so that spans find theirs: 35 days back, 2 ahead. Cheap when
+    /// they exist.
+    async fn prepare_days(&self, now: UnixNanos) -> Result<()>;
+
+    /// Bytes and rows of the store, by its own statistics.
+    async fn size(&self) -> Result<StoreSize>;
+
+    /// Flushes what can be flushed and closes every connection.
+    async fn close(&self);
+}
+
+/// One migration of the schema.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MigrationState {
+    pub version: i64,
+    pub name: String,
+    pub applied: bool,
+}
+
+/// How large the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StoreSize {
+    pub bytes: u64,
+    pub open_spans: u64,
+    pub dead_letters: u64,
+}
