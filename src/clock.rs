@@ -58,3 +58,9 @@ impl Clock {
 pub fn random_hex_128() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
+
+/// A random number in `0..bound` (0 for an empty range), for jitter. Its quality does not matter, its spread does.
+pub fn random_below(bound: u64) -> u64 {
+    let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+    random.checked_rem(bound).unwrap_or(0)
+}

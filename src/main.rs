@@ -1,1 +1,27 @@
-fn main() {}
+//! The thin binary: arguments, settings, one call, exit code.
+
+use std::process::ExitCode;
+
+use tracefall::{app, cli, telemetry};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = cli::parse();
+    let done = match arguments.command() {
+        cli::Command::Serve(serve) => match arguments.settings(serve.overrides()) {
+            Ok(settings) => {
+                telemetry::install(&settings.telemetry);
+                app::run(&settings).await.map_err(|error| cli::CliError::Start(Box::new(error)))
+            }
+            Err(error) => Err(error),
+        },
+        _ => cli::run(&arguments).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tracefall: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

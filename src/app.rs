@@ -1,0 +1,181 @@
+//! The one file that knows every room: what is started, in which order, and how it is stopped.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::access::keys::Keys;
+use crate::clock::Clock;
+use crate::http::{self, Intake, Services};
+use crate::meters;
+use crate::pipeline::{self, Pipeline};
+use crate::query::Queries;
+use crate::settings::Settings;
+use crate::store::{self, Store, StoreError};
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot listen on {address}: {source}; another program may have the port (--port takes another)")]
+    Listen { address: String, source: std::io::Error },
+    #[error("cannot open the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
+    Origin { origin: String },
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// A running service.
+pub struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    pipeline: Pipeline,
+    tasks: pipeline::Tasks,
+    store: Store,
+    patience: Duration,
+}
+
+/// Starts the service and runs it until SIGTERM or SIGINT; returns once everything that was taken is stored, or
+/// `server.shutdown_timeout_secs` have passed.
+///
+/// # Errors
+/// [`AppError`] when it cannot start.
+pub async fn run(settings: &Settings) -> Result<(), AppError> {
+    let signal = signals().map_err(AppError::Signals)?;
+    let running = start(settings, Clock::system()).await?;
+    let address = running.address;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = store::place(&settings.store),
+        ingest = settings.ingest.enabled,
+        "tracefall listens on http://{address}"
+    );
+    let name = signal.await;
+    tracing::info!(signal = name, "stopping: taking nothing more, storing what was taken");
+    running.stop().await;
+    Ok(())
+}
+
+/// Opens the store, brings its schema up to date, and starts every part from the store up to the listener.
+///
+/// # Errors
+/// [`AppError`]; what had been started is stopped again.
+pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
+    let cors_origins = settings
+        .server
+        .cors_origins
+        .iter()
+        .map(|origin| HeaderValue::from_str(origin).map_err(|_| AppError::Origin { origin: origin.clone() }))
+        .collect::<Result<Vec<_>, _>>()?;
+    let metrics = install_metrics();
+
+    // Listening comes before the store is touched: a second process on the same port must not open the first one's file.
+    let address = format!("{}:{}", settings.server.host, settings.server.port);
+    let wanted = (settings.server.host.trim_matches(['[', ']']), settings.server.port);
+    let listen = TcpListener::bind(wanted).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (bound, listener) = listen.map_err(|source| AppError::Listen { address, source })?;
+
+    let store = store::open(&settings.store).await?;
+    store.maintenance.migrate_up().await?;
+    store.maintenance.prepare_days(clock.now()).await?;
+
+    let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, clock.clone());
+    let deadline_ns = settings.pipeline.abandoned_after_ns();
+    let services = Services {
+        pipeline: pipeline.clone(),
+        queries: Queries::new(store.traces.clone(), clock.clone(), deadline_ns),
+        keys: Arc::new(Keys::new(&settings.access)),
+        intake: Intake::new(
+            settings.server.in_flight_bytes,
+            settings.server.decode_threads,
+            settings.ingest.limits.clone(),
+            Duration::from_secs(settings.server.request_timeout_secs),
+        ),
+        clock,
+        ingest_enabled: settings.ingest.enabled,
+        max_wait: Duration::from_secs(settings.pipeline.wait_stored_max_secs),
+        loopback: bound.ip().is_loopback(),
+        cors_origins,
+        metrics: Arc::new(move || metrics.render()),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let patience = Duration::from_secs(settings.server.shutdown_timeout_secs);
+    let router = http::router(services);
+    let max_connections = settings.server.max_connections;
+    let server = tokio::spawn(async move {
+        // A dropped sender means the same as a sent stop.
+        let stopped = async { drop(stopped.await) };
+        http::serve::serve(listener, router, max_connections, stopped, patience).await;
+    });
+    Ok(Running { address: bound, stop, server, pipeline, tasks, store, patience })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes nothing more, lets running requests finish, stores what was taken, and closes the store.
+    pub async fn stop(self) {
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the listener ended badly");
+        }
+        let left = self.pipeline.drain(self.tasks, self.patience).await;
+        if left > 0 {
+            tracing::error!(spans = left, "the store did not take these spans in time; they are lost");
+        }
+        self.store.maintenance.close().await;
+    }
+}
+
+/// Installs the metrics recorder once per process and keeps it from growing while nobody scrapes.
+fn install_metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    const UPKEEP: Duration = Duration::from_secs(5);
+    let handle = HANDLE.get_or_init(|| {
+        let builder = meters::BUCKETS.iter().fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+            let matcher = metrics_exporter_prometheus::Matcher::Full((*name).to_owned());
+            // The only error is an empty list of buckets, and the lists are constants.
+            builder.set_buckets_for_metric(matcher, buckets).unwrap_or_default()
+        });
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_ok() {
+            meters::describe();
+        }
+        handle
+    });
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            upkeep.run_upkeep();
+        }
+    });
+    handle.clone()
+}
+
+/// Resolves with the name of the first SIGTERM or SIGINT.
+fn signals() -> std::io::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}

@@ -1,0 +1,122 @@
+//! The command line: one file per sub-command. Commands that read are HTTP clients of a running server; only those that
+//! keep the store in order open it.
+
+mod client;
+mod config;
+mod keys;
+mod migrate;
+mod terminal;
+mod traces;
+mod waterfall;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Overrides, Settings, SettingsError, Sources};
+use crate::store::StoreError;
+
+/// Takes spans over HTTP, keeps them in your own database, and shows where the time went.
+///
+/// Without a command it serves: POST spans to http://127.0.0.1:4318/v1/spans, then `tracefall waterfall <id>`.
+#[derive(Debug, Parser)]
+#[command(name = "tracefall", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// Settings file [default: tracefall.toml, where there is one].
+    #[arg(long, global = true, env = "TRACEFALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run the service (the default).
+    Serve(Serve),
+    /// Draw the waterfall of an execution or a trace.
+    Waterfall(waterfall::Waterfall),
+    /// List traces, newest first.
+    Traces(traces::Traces),
+    /// Bring the schema of the store up to date, remove it, or show where it stands.
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Make access keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Flags of the service; they win over the environment and the settings file.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Address to listen on [default: 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Port to listen on [default: 4318].
+    #[arg(long)]
+    port: Option<u16>,
+    /// Folder of the embedded store [default: ./tracefall-data].
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Why a command failed; the text says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("{0}")]
+    Settings(#[from] SettingsError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Start(Box<dyn std::error::Error + Send + Sync>),
+    #[error("{0}")]
+    Client(#[from] client::ClientError),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// Reads the process's arguments; wrong ones end the process with clap's explanation.
+pub fn parse() -> Arguments {
+    Arguments::parse()
+}
+
+impl Arguments {
+    /// The command, `serve` when none is named.
+    pub fn command(&self) -> Command {
+        // Sub-commands are small; a copy spares every caller a reference to one that was not given.
+        self.command.clone().unwrap_or_else(|| Command::Serve(self.serve.clone()))
+    }
+
+    /// The settings from defaults, file, environment and `overrides`.
+    ///
+    /// # Errors
+    /// An unknown key, an impossible value, a named file that is not there.
+    pub fn settings(&self, overrides: Overrides) -> Result<Settings, CliError> {
+        Ok(Settings::load(&Sources::of_process(self.config.clone(), overrides))?)
+    }
+}
+
+impl Serve {
+    pub fn overrides(&self) -> Overrides {
+        Overrides { host: self.host.clone(), port: self.port, data_dir: self.data_dir.clone() }
+    }
+}
+
+/// Runs any command but `serve`, which is the application's.
+///
+/// # Errors
+/// [`CliError`], to be shown to the person who called.
+pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
+    match arguments.command() {
+        Command::Serve(_) => Ok(()),
+        Command::Waterfall(command) => command.run().await,
+        Command::Traces(command) => command.run().await,
+        Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
+        Command::Keys(command) => command.run(),
+    }
+}

@@ -1,0 +1,112 @@
+//! HTTP with axum: extract, call one function of a room below, render. The router and the whole middleware stack are in
+//! [`router`], to be read from top to bottom.
+
+mod auth;
+mod body;
+pub mod error;
+mod openapi;
+mod observe;
+mod negotiate;
+mod routes;
+pub mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::CorsLayer;
+
+use crate::access::keys::Keys;
+use crate::clock::Clock;
+use crate::pipeline::Pipeline;
+use crate::query::Queries;
+
+pub use body::Intake;
+use error::ApiError;
+
+/// What the handlers work with. Cloning shares it.
+#[derive(Clone)]
+pub struct Services {
+    pub pipeline: Pipeline,
+    pub queries: Queries,
+    pub keys: Arc<Keys>,
+    pub intake: Intake,
+    pub clock: Clock,
+    /// The kill switch: `false` answers every ingest request at once and keeps nothing.
+    pub ingest_enabled: bool,
+    /// The longest that `?wait=stored` waits.
+    pub max_wait: Duration,
+    /// Whether the listener is on loopback, where requests must name it so (DNS rebinding).
+    pub loopback: bool,
+    /// Origins that may post spans from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Renders the metrics for a scrape.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The whole service as one tower service.
+pub fn router(services: Services) -> Router {
+    let ingest = Router::new().route("/v1/spans", post(routes::ingest::post_spans)).layer(cors(&services.cors_origins));
+
+    let reads = Router::new()
+        .route("/v1/traces", get(routes::traces::list))
+        .route("/v1/traces/{trace_id}", get(routes::traces::one))
+        .route("/v1/traces/{trace_id}/waterfall", get(routes::waterfall::of_trace))
+        .route("/v1/executions/{execution_id}", get(routes::executions::one))
+        .route("/v1/executions/{execution_id}/waterfall", get(routes::waterfall::of_execution))
+        .route("/metrics", get(routes::health::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .layer(CompressionLayer::new());
+
+    let open = Router::new()
+        .route("/", get(routes::health::index))
+        .route("/healthz", get(routes::health::healthz))
+        .route("/readyz", get(routes::health::readyz));
+
+    Router::new()
+        .merge(ingest)
+        .merge(reads)
+        .merge(open)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // The last layer is the first to see a request.
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::from_fn_with_state(services.clone(), auth::host))
+        .layer(axum::middleware::from_fn(observe::request))
+        .with_state(services)
+}
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::AUTHORIZATION])
+        .allow_headers(["content-type", "content-encoding", "authorization", "traceparent", "x-trace-id", "x-request-id"].map(axum::http::HeaderName::from_static))
+        .max_age(Duration::from_secs(3_600))
+}
+
+async fn not_found(uri: axum::http::Uri) -> ApiError {
+    ApiError::not_found(format!("there is nothing at {}; /openapi.json lists what there is", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not for {}; the Allow header says what is", uri.path()),
+    )
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("without a message"), "a handler panicked");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this is a bug; the log has more under this answer's X-Request-ID")
+        .into_response()
+}

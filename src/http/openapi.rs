@@ -1,0 +1,29 @@
+//! The OpenAPI document, generated from the handlers.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+use crate::http::auth::MayRead;
+use crate::http::routes::{executions, health, ingest, traces, waterfall};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tracefall", description = "Spans in, answers out. docs/api.md tells the same for people."),
+    paths(
+        ingest::post_spans,
+        traces::list,
+        traces::one,
+        waterfall::of_trace,
+        waterfall::of_execution,
+        executions::one,
+        health::healthz,
+        health::readyz,
+        health::metrics,
+    ),
+    components(schemas(ingest::Wait))
+)]
+struct Api;
+
+pub async fn document(_: MayRead) -> Json<utoipa::openapi::OpenApi> {
+    Json(Api::openapi())
+}

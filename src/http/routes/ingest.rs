@@ -1,0 +1,145 @@
+//! `POST /v1/spans`: spans in our own JSON.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use metrics::counter;
+use serde::{Deserialize, Serialize};
+
+use crate::http::Services;
+use crate::http::auth::MayIngest;
+use crate::http::error::{ApiError, Problem};
+use crate::http::negotiate::Query;
+use crate::meters;
+use crate::pipeline::Stored;
+use crate::wire::context::Carried;
+use crate::wire::media::Framing;
+use crate::wire::{DecodeContext, Decoded, Rejected, native};
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    /// Take all spans or none: one bad span makes the answer 400.
+    #[serde(default)]
+    atomic: bool,
+    /// `stored`: answer 200 after the commit instead of 202 before it.
+    wait: Option<Wait>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wait {
+    Stored,
+}
+
+/// What was taken.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+pub struct Accepted {
+    /// Spans that were taken.
+    pub accepted: usize,
+    /// Spans that were not, with the reason. Sending them again unchanged is of no use.
+    pub rejected: Vec<Rejected>,
+    /// With `?wait=stored`: spans that the store itself refused; an operator finds them among the dead letters.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dead_letters: usize,
+    /// Present when ingest is switched off: nothing is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Takes spans: an array, `{"spans": […]}`, one span, or one span a line (`application/x-ndjson`).
+#[utoipa::path(
+    post, path = "/v1/spans", tag = "ingest", params(Parameters),
+    request_body(content = Vec<Object>, description = "See docs/api.md for the members of a span and their aliases",
+        content_type = "application/json"),
+    responses(
+        (status = 200, description = "Committed (`?wait=stored`)", body = Accepted),
+        (status = 202, description = "Taken; committed soon", body = Accepted),
+        (status = 400, description = "Not decodable, or no span could be taken", body = Problem),
+        (status = 401, body = Problem, description = "No key, or an unknown one"),
+        (status = 413, body = Problem, description = "A limit is exceeded"),
+        (status = 415, body = Problem, description = "Unknown Content-Type or Content-Encoding"),
+        (status = 429, body = Problem, description = "The queue is full; see Retry-After"),
+        (status = 503, body = Problem, description = "No memory is free, or shutting down; see Retry-After"),
+    )
+)]
+pub async fn post_spans(
+    State(services): State<Services>,
+    MayIngest(caller): MayIngest,
+    Query(parameters): Query<Parameters>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    if !services.ingest_enabled {
+        services.intake.drain(body).await;
+        counter!(meters::REQUESTS_DISABLED).increment(1);
+        let disabled = Accepted { disabled: true, ..Accepted::default() };
+        return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
+    }
+    let framing = framing(&headers)?;
+    let carried = Carried::from_headers(|name| {
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+    });
+    let (tenant, received_at) = (caller.tenant, services.clock.now());
+    let decoded = services.intake.take(&headers, body, move |body, limits| {
+        let context = DecodeContext { tenant: &tenant, received_at, limits };
+        Ok(native::decode(body, framing, &context, &carried)?)
+    });
+    let Decoded { spans, rejected } = decoded.await.inspect_err(|error| count_refused(error.status()))?;
+
+    for rejected in &rejected {
+        tracing::debug!(index = rejected.index, field = rejected.field, reason = rejected.reason, "span rejected");
+    }
+    counter!(meters::SPANS_REJECTED, "reason" => "invalid").increment(rejected.len() as u64);
+    if parameters.atomic && !rejected.is_empty() {
+        let detail = format!("{} of {} spans cannot be taken, so none is (atomic)", rejected.len(), rejected.len() + spans.len());
+        return Err(ApiError::rejected(detail, rejected));
+    }
+    if spans.is_empty() && !rejected.is_empty() {
+        return Err(ApiError::rejected("none of the spans can be taken", rejected));
+    }
+
+    let accepted = spans.len();
+    let receipt = services.pipeline.submit(spans).inspect_err(|_| {
+        counter!(meters::SPANS_REJECTED, "reason" => "busy").increment(accepted as u64);
+    })?;
+    counter!(meters::SPANS_ACCEPTED).increment(accepted as u64);
+    let answer = Accepted { accepted, rejected, ..Accepted::default() };
+    let answer = match parameters.wait {
+        None => (StatusCode::ACCEPTED, answer),
+        Some(Wait::Stored) => stored(receipt.stored(services.max_wait).await, answer),
+    };
+    Ok((answer.0, Json(answer.1)).into_response())
+}
+
+fn stored(stored: Stored, answer: Accepted) -> (StatusCode, Accepted) {
+    match stored {
+        Stored::NotYet => (StatusCode::ACCEPTED, answer),
+        Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
+    }
+}
+
+fn framing(headers: &HeaderMap) -> Result<Framing, ApiError> {
+    let value = match headers.get(header::CONTENT_TYPE) {
+        None => None,
+        Some(value) => Some(value.to_str().unwrap_or("unreadable")),
+    };
+    Framing::parse(value).map_err(|error| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()))
+}
+
+fn count_refused(status: StatusCode) {
+    let reason = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::SERVICE_UNAVAILABLE => "busy",
+        _ => "undecodable",
+    };
+    counter!(meters::REQUESTS_REFUSED, "reason" => reason).increment(1);
+}
+

@@ -1,0 +1,7 @@
+//! The handlers, one file per subject.
+
+pub mod executions;
+pub mod health;
+pub mod ingest;
+pub mod traces;
+pub mod waterfall;

@@ -1,0 +1,155 @@
+//! The write path: spans in at the top, committed batches out at the bottom.
+//!
+//! ```text
+//! submit ─ queue (bounded by bytes and spans) ─ batch ─ writer ─ store
+//!                                                          └─ settle ─ roll-ups
+//! ```
+//!
+//! What an answer promises. [`Pipeline::submit`] returning a [`Receipt`] means that the spans are in this process's
+//! memory and will be written until the store takes them; a killed process loses what was not yet committed (normally
+//! the last few dozen milliseconds). [`Receipt::stored`] returning [`Stored::Yes`] means that they are committed.
+//! [`Pipeline::drain`] writes all that was taken before it returns.
+
+mod batch;
+mod queue;
+mod settle;
+mod upkeep;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::model::span::Span;
+use crate::settings::pipeline::PipelineSettings;
+use crate::store::Store;
+
+use queue::{Queue, Request};
+use settle::Settler;
+use upkeep::Upkeep;
+use writer::Writer;
+
+/// The running write path. Cloning shares it.
+#[derive(Clone)]
+pub struct Pipeline {
+    queue: Arc<Queue>,
+    health: Arc<Health>,
+}
+
+/// Why spans were not taken. The caller keeps them and may send them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    #[error("the queue is full: spans arrive faster than the store takes them")]
+    Full,
+    #[error("the service is shutting down")]
+    Draining,
+}
+
+/// What became of the spans of one submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// All are committed, but for this many that the store refused for good: they are among the dead letters.
+    Yes { dead_letters: usize },
+    /// Not known within the time given; they are still on their way.
+    NotYet,
+}
+
+/// The promise that spans are on their way.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<usize>);
+
+impl Receipt {
+    /// Waits until the spans are committed, at most for `patience`.
+    pub async fn stored(self, patience: Duration) -> Stored {
+        match tokio::time::timeout(patience, self.0).await {
+            Ok(Ok(dead_letters)) => Stored::Yes { dead_letters },
+            Ok(Err(_)) | Err(_) => Stored::NotYet,
+        }
+    }
+}
+
+/// How the write path is, as /readyz shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineStatus {
+    pub queued_spans: usize,
+    pub queued_bytes: usize,
+    pub draining: bool,
+    /// Whether the last write to the store succeeded; true before the first.
+    pub store_ok: bool,
+}
+
+/// What the writer says of the store.
+#[derive(Debug)]
+struct Health {
+    store_ok: AtomicBool,
+}
+
+/// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
+pub struct Tasks {
+    writer: JoinHandle<()>,
+    settler: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
+}
+
+impl Pipeline {
+    /// Starts the write path into `store`. Traces that an earlier process left unsettled are settled first.
+    pub fn start(store: &Store, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
+        let queue = Arc::new(Queue::new(settings.queue_max_bytes, settings.queue_max_spans));
+        let health = Arc::new(Health { store_ok: AtomicBool::new(true) });
+        let flushed = Arc::new(Notify::new());
+        let (settler, touched) = Settler::new(store, settings, clock.clone());
+        let upkeep = Upkeep { store: store.maintenance.clone(), clock: clock.clone(), flushed: flushed.clone() };
+        let writer = Writer {
+            queue: queue.clone(),
+            store: store.spans.clone(),
+            health: health.clone(),
+            touched,
+            flushed,
+            clock,
+            settings: settings.clone(),
+        };
+        let tasks = Tasks {
+            writer: tokio::spawn(writer.run()),
+            settler: tokio::spawn(settler.run()),
+            upkeep: tokio::spawn(upkeep.run()),
+        };
+        (Self { queue, health }, tasks)
+    }
+
+    /// Takes the spans of one request, all or none. Never waits.
+    ///
+    /// # Errors
+    /// [`Busy`] when the queue has no room or the service is shutting down.
+    pub fn submit(&self, spans: Vec<Span>) -> Result<Receipt, Busy> {
+        let (done, receipt) = oneshot::channel();
+        if spans.is_empty() {
+            // The receiver may be gone already; nobody minds.
+            let _ = done.send(0);
+            return Ok(Receipt(receipt));
+        }
+        self.queue.push(Request::new(spans, done))?;
+        Ok(Receipt(receipt))
+    }
+
+    pub fn status(&self) -> PipelineStatus {
+        let (queued_spans, queued_bytes, draining) = self.queue.status();
+        PipelineStatus { queued_spans, queued_bytes, draining, store_ok: self.health.store_ok.load(Ordering::Relaxed) }
+    }
+
+    /// Takes nothing more, writes what is queued, settles what was written, and ends the tasks. Gives up after
+    /// `patience` and says how many spans were left: they are lost with the process.
+    pub async fn drain(&self, tasks: Tasks, patience: Duration) -> usize {
+        self.queue.close();
+        tasks.upkeep.abort();
+        let abort = [tasks.writer.abort_handle(), tasks.settler.abort_handle()];
+        let both = async { tokio::join!(tasks.writer, tasks.settler) };
+        if tokio::time::timeout(patience, both).await.is_err() {
+            abort.iter().for_each(|task| task.abort());
+        }
+        self.queue.status().0
+    }
+}

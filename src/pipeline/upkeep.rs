@@ -1,0 +1,43 @@
+//! What the store needs now and then, done only while spans arrive: an idle service leaves its database asleep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::meters;
+use crate::store::{Maintenance, StoreError};
+
+/// At most this often.
+const EVERY: Duration = Duration::from_secs(60);
+
+pub(super) struct Upkeep {
+    pub store: Arc<dyn Maintenance>,
+    pub clock: Clock,
+    /// Told by the writer after each batch.
+    pub flushed: Arc<Notify>,
+}
+
+impl Upkeep {
+    /// Runs until aborted.
+    pub async fn run(self) {
+        loop {
+            self.flushed.notified().await;
+            if let Err(error) = self.look_after().await {
+                tracing::warn!(%error, "upkeep failed; it is tried again with a later batch");
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn look_after(&self) -> Result<(), StoreError> {
+        self.store.prepare_days(self.clock.now()).await?;
+        let size = self.store.size().await?;
+        gauge!(meters::STORED_BYTES).set(size.bytes as f64);
+        gauge!(meters::OPEN_SPANS).set(size.open_spans as f64);
+        gauge!(meters::DEAD_LETTERS_KEPT).set(size.dead_letters as f64);
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The read path: one file per question, each load -> analyse -> answer. Answers are what HTTP, CLI and every later face
+//! hand out; none of them has another truth.
+
+mod execution;
+mod trace;
+mod waterfall;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::model::ids::TraceId;
+use crate::model::rollup::TraceRollup;
+use crate::model::search::{Cursor, TraceQuery};
+use crate::model::tenant::TenantId;
+use crate::model::trace::Trace;
+use crate::store::{Detail, StoreError, TraceReader};
+
+pub use execution::Execution;
+pub use trace::TraceSpans;
+pub use waterfall::WaterfallOptions;
+
+/// Answers questions for any tenant. Cloning shares the store.
+#[derive(Clone)]
+pub struct Queries {
+    traces: Arc<dyn TraceReader>,
+    clock: Clock,
+    deadline_ns: i64,
+}
+
+/// Spans of one trace that a question reads at most; beyond it the answer says that it is truncated.
+pub const MAX_TRACE_SPANS: usize = 100_000;
+
+/// Part of the list of traces, newest first.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TraceList {
+    pub traces: Vec<TraceRollup>,
+    /// Give it as `cursor` to read on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub next: Option<Cursor>,
+}
+
+impl Queries {
+    /// Spans silent for `deadline_ns` nanoseconds while open read as abandoned.
+    pub fn new(traces: Arc<dyn TraceReader>, clock: Clock, deadline_ns: i64) -> Self {
+        Self { traces, clock, deadline_ns }
+    }
+
+    /// The traces that `query` asks for.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<TraceList, StoreError> {
+        let page = self.traces.search_traces(tenant, query).await?;
+        Ok(TraceList { traces: page.items, next: page.next })
+    }
+
+    /// The spans of a trace, `None` when it is not known.
+    async fn load(&self, tenant: &TenantId, trace_id: TraceId, detail: Detail) -> Result<Option<Trace>, StoreError> {
+        let mut rows = self.traces.trace_rows(tenant, trace_id, detail, MAX_TRACE_SPANS).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let truncated = rows.len() > MAX_TRACE_SPANS;
+        rows.truncate(MAX_TRACE_SPANS);
+        Ok(Some(Trace::new(tenant.clone(), trace_id, rows, truncated)))
+    }
+}

@@ -1,0 +1,49 @@
+//! The waterfall of a trace, and of the execution a trace belongs to.
+
+use crate::analysis::waterfall::{self, Waterfall};
+use crate::model::ids::TraceId;
+use crate::model::tenant::TenantId;
+use crate::query::Queries;
+use crate::store::{Detail, StoreError};
+
+pub use crate::analysis::waterfall::Options as WaterfallOptions;
+
+impl Queries {
+    /// The waterfall of a trace; `None` when the trace is not known.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn waterfall(
+        &self,
+        tenant: &TenantId,
+        trace_id: TraceId,
+        options: &WaterfallOptions,
+    ) -> Result<Option<Waterfall>, StoreError> {
+        let trace = self.load(tenant, trace_id, Detail::Outline).await?;
+        let options = WaterfallOptions { deadline_ns: self.deadline_ns, ..options.clone() };
+        Ok(trace.map(|trace| waterfall::build(&trace, self.clock.now(), &options)))
+    }
+
+    /// The waterfall of an execution: of its trace `chosen`, else of its newest. `None` when the execution is not known
+    /// or does not have the chosen trace.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn execution_waterfall(
+        &self,
+        tenant: &TenantId,
+        execution_id: &str,
+        chosen: Option<TraceId>,
+        options: &WaterfallOptions,
+    ) -> Result<Option<Waterfall>, StoreError> {
+        let traces = self.execution_traces(tenant, execution_id).await?;
+        let trace_id = match chosen {
+            Some(chosen) => traces.into_iter().find(|trace_id| *trace_id == chosen),
+            None => traces.into_iter().next(),
+        };
+        match trace_id {
+            Some(trace_id) => self.waterfall(tenant, trace_id, options).await,
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The write path when the store is away, slow, or refuses data: a real store behind a wrapper that fails on demand.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tracefall::clock::Clock;
+use tracefall::model::ids::{SpanId, TraceId};
+use tracefall::model::search::TraceQuery;
+use tracefall::model::span::{End, Field, Span, Status};
+use tracefall::model::tenant::TenantId;
+use tracefall::model::time::UnixNanos;
+use tracefall::pipeline::{Busy, Pipeline, Stored, Tasks};
+use tracefall::settings::pipeline::PipelineSettings;
+use tracefall::store::{self, DeadLetter, Detail, SpanWriter, Store, StoreError};
+
+use crate::support;
+
+/// What the store does instead of writing.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Unavailable,
+    /// Refuses every batch that holds a span of this operation.
+    Refuses(&'static str),
+}
+
+struct FailingWriter {
+    inner: Arc<dyn SpanWriter>,
+    fault: Mutex<Fault>,
+    letters: Mutex<Vec<DeadLetter>>,
+}
+
+#[async_trait]
+impl SpanWriter for FailingWriter {
+    async fn write_spans(&self, batch: &[Span]) -> store::Result<()> {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            Fault::Unavailable => Err(StoreError::Unavailable { doing: "write spans", source: "asleep".into() }),
+            Fault::Refuses(operation) if batch.iter().any(|span| span.operation() == Some(operation)) => {
+                Err(StoreError::Refused { doing: "write spans", source: "poison".into() })
+            }
+            _ => self.inner.write_spans(batch).await,
+        }
+    }
+
+    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> store::Result<()> {
+        self.letters.lock().unwrap().extend_from_slice(letters);
+        self.inner.write_dead_letters(letters).await
+    }
+}
+
+struct Bench {
+    pipeline: Pipeline,
+    tasks: Tasks,
+    store: Store,
+    writer: Arc<FailingWriter>,
+    _folder: TempDir,
+}
+
+impl Bench {
+    async fn start(fault: Fault, change: impl FnOnce(&mut PipelineSettings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = support::settings(&folder);
+        settings.pipeline.retry_base_ms = 1;
+        settings.pipeline.retry_max_ms = 5;
+        change(&mut settings.pipeline);
+        let mut store = store::open(&settings.store).await.unwrap();
+        store.maintenance.migrate_up().await.unwrap();
+        let writer = Arc::new(FailingWriter {
+            inner: store.spans.clone(),
+            fault: Mutex::new(fault),
+            letters: Mutex::default(),
+        });
+        store.spans = writer.clone();
+        let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
+        Self { pipeline, tasks, store, writer, _folder: folder }
+    }
+
+    async fn stored_spans(&self, trace: u8) -> usize {
+        let trace_id = TraceId::from_bytes([trace; 16]).unwrap();
+        self.store.traces.trace_rows(&TenantId::default(), trace_id, Detail::Full, 10_000).await.unwrap().len()
+    }
+}
+
+fn spans(trace: u8, operations: &[&str]) -> Vec<Span> {
+    let now = Clock::system().now();
+    operations
+        .iter()
+        .enumerate()
+        .map(|(index, operation)| {
+            let trace_id = TraceId::from_bytes([trace; 16]).unwrap();
+            let span_id = SpanId::from_u128(index as u128 + 1).unwrap();
+            let mut span = Span::new(TenantId::default(), trace_id, span_id, now);
+            span.status = Status::Completed;
+            span.started_at = Some(now);
+            span.end = Some(End::At(UnixNanos::new(now.as_u64() + 5)));
+            span.fields.set_text(Field::Operation, *operation);
+            span
+        })
+        .collect()
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_store_is_waited_out_and_nothing_is_lost() {
+    let bench = Bench::start(Fault::Unavailable, |_| {}).await;
+    let receipt = bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
+    let other = bench.pipeline.submit(spans(2, &["c"])).unwrap();
+    assert_eq!(other.stored(Duration::from_millis(100)).await, Stored::NotYet);
+    let status = bench.pipeline.status();
+    assert!(!status.store_ok);
+    assert_eq!(status.queued_spans, 3);
+    *bench.writer.fault.lock().unwrap() = Fault::None;
+    assert_eq!(receipt.stored(LONG).await, Stored::Yes { dead_letters: 0 });
+    assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
+    assert!(bench.pipeline.status().store_ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_at_once_and_takes_again_when_it_has_room() {
+    let bench = Bench::start(Fault::Unavailable, |settings| settings.queue_max_spans = 3).await;
+    bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
+    assert_eq!(bench.pipeline.submit(spans(2, &["c", "d"])).unwrap_err(), Busy::Full);
+    let fits = bench.pipeline.submit(spans(3, &["e"])).unwrap();
+    *bench.writer.fault.lock().unwrap() = Fault::None;
+    assert_eq!(fits.stored(LONG).await, Stored::Yes { dead_letters: 0 });
+    let again = bench.pipeline.submit(spans(2, &["c", "d"])).unwrap();
+    assert_eq!(again.stored(LONG).await, Stored::Yes { dead_letters: 0 });
+    assert_eq!((bench.stored_spans(1).await, bench.stored_spans(2).await, bench.stored_spans(3).await), (2, 2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_span_goes_to_the_dead_letters_and_costs_its_neighbours_nothing() {
+    let bench = Bench::start(Fault::Refuses("poison"), |_| {}).await;
+    let mut operations = vec!["good"; 99];
+    operations.insert(37, "poison");
+    let receipt = bench.pipeline.submit(spans(1, &operations)).unwrap();
+    assert_eq!(receipt.stored(LONG).await, Stored::Yes { dead_letters: 1 });
+    assert_eq!(bench.stored_spans(1).await, 99);
+    let letters = bench.writer.letters.lock().unwrap().clone();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].span_id, format!("{:016x}", 38));
+    assert!(letters[0].body.contains("poison") && letters[0].reason.contains("refuses"), "{letters:?}");
+    assert_eq!(bench.store.maintenance.size().await.unwrap().dead_letters, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_writes_and_settles_everything_and_then_takes_nothing() {
+    let bench = Bench::start(Fault::None, |settings| settings.linger_ms = 10_000).await;
+    for trace in 1..=50 {
+        bench.pipeline.submit(spans(trace, &["a", "b", "c"])).unwrap();
+    }
+    assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
+    assert_eq!(bench.pipeline.submit(spans(99, &["late"])).unwrap_err(), Busy::Draining);
+    let query = TraceQuery { limit: 100, ..TraceQuery::default() };
+    let page = bench.store.traces.search_traces(&TenantId::default(), &query).await.unwrap();
+    assert_eq!(page.items.len(), 50);
+    assert!(page.items.iter().all(|rollup| rollup.span_count == 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_gives_up_in_time_and_says_what_it_lost() {
+    let bench = Bench::start(Fault::Unavailable, |_| {}).await;
+    bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
+    assert_eq!(bench.pipeline.drain(bench.tasks, Duration::from_millis(50)).await, 2);
+}
