@@ -1,7 +1,7 @@
 //! Static bearer keys: made, hashed, recognised. Memory holds only their SHA-256.
 //!
 //! SHA-256 without salt or stretching is enough because keys are long and random, not chosen by people: see
-//! [`generate`] and [`crate::settings::access::MIN_KEY_CHARS`].
+//! [`Keys::generate`] and [`crate::settings::access::MIN_KEY_CHARS`].
 
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -72,6 +72,13 @@ impl Keys {
         }
     }
 
+    /// Makes a key of 122 random bits: `tf_` and 32 hex digits.
+    pub fn generate() -> GeneratedKey {
+        let key = format!("tf_{}", clock::random_hex_128());
+        let sha256 = sha256(&key).iter().map(|byte| format!("{byte:02x}")).collect();
+        GeneratedKey { key, sha256 }
+    }
+
     fn holder(&self, token: &str) -> Option<&Caller> {
         let shown = sha256(token);
         let mut found = u64::MAX;
@@ -95,13 +102,6 @@ impl Keys {
             None => self.known.push(KnownKey { sha256: hash, caller: Caller::new(&key.name, scopes) }),
         }
     }
-}
-
-/// Makes a key of 122 random bits: `tf_` and 32 hex digits.
-pub fn generate() -> GeneratedKey {
-    let key = format!("tf_{}", clock::random_hex_128());
-    let sha256 = sha256(&key).iter().map(|byte| format!("{byte:02x}")).collect();
-    GeneratedKey { key, sha256 }
 }
 
 fn sha256(text: &str) -> [u8; 32] {
@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_generated_key_is_known_by_its_hash() {
-        let made = generate();
+        let made = Keys::generate();
         assert!(made.key.starts_with("tf_") && made.key.len() == 35, "{}", made.key);
-        assert_ne!(made.key, generate().key);
+        assert_ne!(made.key, Keys::generate().key);
         let hashed = |hash: String| KeySettings {
             name: "ci".into(),
             key: None,

@@ -8,4 +8,4 @@ pub mod host;
 mod keys;
 
 pub use caller::{Caller, Denied};
-pub use keys::{GeneratedKey, Keys, generate};
+pub use keys::{GeneratedKey, Keys};
