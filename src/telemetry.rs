@@ -93,16 +93,16 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let settings = TelemetrySettings { filter: filter.into(), format };
         let into = written.clone();
-        let writer = move || Into(into.clone());
+        let writer = move || Written(into.clone());
         tracing::subscriber::with_default(subscriber(&settings, on_terminal, writer).unwrap(), || {
             tracing::info!(spans = 3, "stored");
         });
         String::from_utf8(written.lock().unwrap().clone()).unwrap()
     }
 
-    struct Into(Arc<Mutex<Vec<u8>>>);
+    struct Written(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Into {
+    impl std::io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }

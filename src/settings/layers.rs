@@ -209,7 +209,7 @@ fn take_variable(variable: &str, key: &str, text: &str, known: &Known, layer: &m
     let origin = format!("the environment variable {variable}");
     match known.0.get(key) {
         None => problems.add_from(&origin, key, known.unknown(key)),
-        Some(_) if text.is_empty() && !key.starts_with("access.") => {}
+        Some(kind) if text.is_empty() && !(key.starts_with("access.") && *kind == Kind::Text) => {}
         Some(Kind::Tables) => problems.add_from(
             &origin,
             key,

@@ -120,7 +120,13 @@ fn the_kill_switch_takes_every_usual_word() {
 
 #[test]
 fn an_empty_variable_is_unset_but_an_empty_key_is_a_mistake() {
-    let empty = [("PORT", ""), ("DATABASE_URL", ""), ("TRACEFALL__SERVER__HOST", ""), ("TRACEFALL_CONFIG", "")];
+    let empty = [
+        ("PORT", ""),
+        ("DATABASE_URL", ""),
+        ("TRACEFALL__SERVER__HOST", ""),
+        ("TRACEFALL_CONFIG", ""),
+        ("TRACEFALL__ACCESS__OPEN", ""),
+    ];
     assert_eq!(load("", &empty).unwrap(), Settings::default());
     let text = complaint("", &[("TRACEFALL__ACCESS__ADMIN_KEY", "")]);
     assert!(
