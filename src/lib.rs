@@ -6,7 +6,11 @@
 //! - floor 1: [`wire`]: pure functions
 //! - floor 2: [`store`]: durable state, the only SQL
 
+pub mod access;
 pub mod clock;
+pub mod meters;
 pub mod model;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

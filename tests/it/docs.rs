@@ -1,17 +1,104 @@
-//! Documents that are run: every `sh` block of the README and of docs/ that is not marked `no_run` is executed, in order,
-//! against a server of its own, and what the settings example says is compared with the code.
+//! What the documents say is true: the example configuration, the list of dependencies, the links, and every shown
+//! command: each `sh` block of the README and of docs/ that is not marked `no_run` is executed, in order, against a
+//! server of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use tracefall::settings::{Settings, SettingsError, Sources};
+
 use crate::support::binary::Server;
 
-const EXECUTED: &[&str] = &["README.md", "docs/api.md", "docs/operations.md"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+fn repository(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(repository(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn load(file: PathBuf) -> Result<Settings, SettingsError> {
+    Settings::load(&Sources { file: Some(file), ..Sources::default() })
+}
+
+#[test]
+fn the_example_configuration_is_the_defaults() {
+    let settings = load(repository("config.example.toml")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(settings, Settings::default());
+}
+
+#[test]
+fn the_example_configuration_shows_every_setting_in_its_section() {
+    let shown = settings_shown(&read("config.example.toml"));
+    let known: BTreeSet<String> = Settings::keys().into_iter().collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn the_settings_that_the_example_leaves_out_load_as_it_shows_them() {
+    let example = read("config.example.toml");
+    let uncommented: Vec<&str> = example
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if name_of(setting).is_some() => setting,
+            _ => line,
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tracefall.toml");
+    std::fs::write(&file, uncommented.join("\n")).unwrap();
+    let settings = load(file).unwrap_or_else(|error| panic!("{error}"));
+    assert!(settings.store.url.is_some() && settings.access.all_keys().len() == 3);
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read("Cargo.toml");
+    let mut in_dependencies = false;
+    let mut declared = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = matches!(line, "[dependencies]" | "[dev-dependencies]");
+        } else if in_dependencies && let Some(name) = name_of(line) {
+            declared.insert(name.to_owned());
+        }
+    }
+    let document = read("docs/dependencies.md");
+    let explained: BTreeSet<String> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("`: "))
+        .map(|(name, reason)| {
+            assert!(!reason.trim().is_empty(), "{name}");
+            name.to_owned()
+        })
+        .collect();
+    assert_eq!(explained, declared);
+}
+
+/// The full names of the settings that a configuration shows, those behind a `# ` included.
+fn settings_shown(text: &str) -> BTreeSet<String> {
+    let mut section = "";
+    let mut shown = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some(name) = name_of(line.strip_prefix("# ").unwrap_or(line)) {
+            assert!(shown.insert(format!("{section}.{name}")), "{section}.{name} is shown twice");
+        }
+    }
+    shown
+}
+
+/// `name` of a line `name = value`.
+fn name_of(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once(" = ")?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (!name.is_empty() && name.bytes().all(plain)).then_some(name)
+}
+
+const EXECUTED: &[&str] = &["README.md", "docs/api.md", "docs/operations.md"];
 
 /// The `sh` blocks of a document; a block fenced as `sh no_run` is only shown.
 fn blocks(document: &str) -> Vec<String> {
@@ -37,7 +124,7 @@ fn blocks(document: &str) -> Vec<String> {
 #[test]
 fn every_shown_command_works() {
     for name in EXECUTED {
-        let document = fs::read_to_string(root().join(name)).unwrap();
+        let document = read(name);
         let blocks = blocks(&document);
         assert!(!blocks.is_empty(), "{name} shows no command");
         let folder = tempfile::tempdir().unwrap();
@@ -68,8 +155,8 @@ fn every_shown_command_works() {
 /// Links between the documents lead somewhere.
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let mut documents = vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("CONTRIBUTING.md")];
-    documents.extend(fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut documents = vec![repository("README.md"), repository("ARCHITECTURE.md"), repository("CONTRIBUTING.md")];
+    documents.extend(fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path()));
     for document in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
         let text = fs::read_to_string(document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

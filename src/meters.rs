@@ -1,0 +1,135 @@
+//! The one list of metric names. Rooms count with `metrics::counter!(meters::SPANS_ACCEPTED)` and the like; where the
+//! numbers go is decided by `telemetry.rs`.
+//!
+//! Names follow <https://prometheus.io/docs/practices/naming/>: base units in the name, `_total` on counters. Every
+//! label has few values: never an id, never a caller's text.
+
+use metrics::Unit;
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Meter {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Unit,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only up.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// A distribution, counted below each of these bounds.
+    Histogram(&'static [f64]),
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// Bounds for the time that work takes, in seconds: fine around the promise of 5 ms.
+const WORK: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds for the time that spans wait for something, in seconds.
+const WAIT: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+/// Bounds for numbers of spans.
+const SPANS: &[f64] = &[1.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0];
+
+/// Declares each metric once: a constant with its name, and its entry in [`ALL`].
+macro_rules! meters {
+    ($($constant:ident = $name:literal, $kind:expr, $unit:ident, [$($label:literal),*], $help:literal;)+) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)+
+
+        /// Every metric.
+        pub const ALL: &[Meter] = &[
+            $(Meter { name: $name, kind: $kind, unit: Unit::$unit, labels: &[$($label),*], help: $help },)+
+        ];
+    };
+}
+
+meters! {
+    // Ingest
+    SPANS_ACCEPTED = "tracefall_spans_accepted_total", Counter, Count, [],
+        "Spans taken into the queue.";
+    SPANS_REJECTED = "tracefall_spans_rejected_total", Counter, Count, ["reason"],
+        "Spans refused for good, because they are wrong or too large.";
+    REQUESTS_DISABLED = "tracefall_requests_disabled_total", Counter, Count, [],
+        "Ingest requests answered without being read, because ingest is switched off.";
+    IN_FLIGHT_BYTES = "tracefall_in_flight_bytes", Gauge, Bytes, [],
+        "Inflated bytes of request bodies being read or decoded.";
+
+    // Queue and writer
+    QUEUED_SPANS = "tracefall_queued_spans", Gauge, Count, [],
+        "Spans accepted and not yet committed.";
+    QUEUED_BYTES = "tracefall_queued_bytes", Gauge, Bytes, [],
+        "Memory held by spans accepted and not yet committed.";
+    FLUSH_SECONDS = "tracefall_flush_duration_seconds", Histogram(WORK), Seconds, [],
+        "Time from taking a batch to its commit, retries included.";
+    BATCH_SPANS = "tracefall_batch_spans", Histogram(SPANS), Count, [],
+        "Spans in one batch.";
+    COMMIT_FAILURES = "tracefall_commit_failures_total", Counter, Count, [],
+        "Commits that failed.";
+    COMMIT_RETRIES = "tracefall_commit_retries_total", Counter, Count, [],
+        "Commits tried again.";
+    DEAD_LETTERS = "tracefall_dead_letters_total", Counter, Count, [],
+        "Spans that the store refused as data and that were put aside.";
+
+    // Settling
+    TRACES_SETTLED = "tracefall_traces_settled_total", Counter, Count, [],
+        "Roll-ups computed; a trace that is written to again is counted again.";
+    TRACES_UNSETTLED = "tracefall_traces_unsettled", Gauge, Count, [],
+        "Traces written to since their roll-up was computed.";
+    SETTLE_LAG_SECONDS = "tracefall_settle_lag_seconds", Histogram(WAIT), Seconds, [],
+        "Time from the first write since a trace's last roll-up to its next.";
+
+    // Store
+    STORE_BYTES = "tracefall_store_bytes", Gauge, Bytes, [],
+        "Size of the store.";
+    STORE_OPEN_SPANS = "tracefall_store_open_spans", Gauge, Count, [],
+        "Spans in the store that have not ended.";
+
+    // HTTP
+    HTTP_REQUESTS = "tracefall_http_requests_total", Counter, Count, ["method", "route", "status"],
+        "Requests answered, by the route's pattern.";
+    HTTP_REQUEST_SECONDS = "tracefall_http_request_duration_seconds", Histogram(WORK), Seconds, ["method", "route"],
+        "Time from a request's head to its answer.";
+
+    // Process
+    BUILD_INFO = "tracefall_build_info", Gauge, Count, ["version"],
+        "Always 1; the label tells the version.";
+}
+
+/// Tells the installed recorder what each metric means, and which version runs.
+pub fn describe() {
+    for meter in ALL {
+        match meter.kind {
+            Counter => metrics::describe_counter!(meter.name, meter.unit, meter.help),
+            Gauge => metrics::describe_gauge!(meter.name, meter.unit, meter.help),
+            Histogram(_) => metrics::describe_histogram!(meter.name, meter.unit, meter.help),
+        }
+    }
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tell_their_unit() {
+        for (index, meter) in ALL.iter().enumerate() {
+            assert!(ALL[..index].iter().all(|other| other.name != meter.name), "{}", meter.name);
+            assert!(meter.name.starts_with("tracefall_"), "{}", meter.name);
+            let is_counter = meter.kind == Counter;
+            assert_eq!(meter.name.ends_with("_total"), is_counter, "{}", meter.name);
+            assert_eq!(meter.name.ends_with("_seconds"), meter.unit == Unit::Seconds, "{}", meter.name);
+            assert_eq!(meter.name.ends_with("_bytes"), meter.unit == Unit::Bytes, "{}", meter.name);
+            assert!(meter.help.ends_with('.'), "{}", meter.name);
+            if let Histogram(bounds) = meter.kind {
+                assert!(bounds.is_sorted(), "{}", meter.name);
+            }
+        }
+    }
+}
