@@ -45,6 +45,7 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     let mut statement = Statement::default();
     let tenant = statement.text(tenant.as_str());
     let mut conditions = vec![format!("tenant = {tenant}")];
+    let mut from = String::new();
     if let Some(service) = &query.service {
         let service = statement.text(service);
         conditions.push((dialect.list_holds)("services", &service));
@@ -55,7 +56,9 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     for (column, value) in [("execution_id", &query.execution_id), ("job_id", &query.job_id)] {
         if let Some(value) = value {
             let value = statement.text(value);
-            conditions.push(format!("trace_id IN ({})", traces_with(column, &value, &tenant)));
+            let found = format!("{column}_found");
+            conditions.push(format!("trace_id = {found}.id"));
+            from = from + &traces_with(column, &value, &tenant, &found) + " CROSS JOIN ";
         }
     }
     if let Some(from) = query.from {
@@ -71,7 +74,7 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     }
     let limit = statement.bind(Bind::Count(i64::from(limit(query)) + 1));
     statement.sql = format!(
-        "SELECT {} FROM traces WHERE {} ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
+        "SELECT {} FROM {from}traces WHERE {} ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
         ROLLUP.join(", "),
         conditions.join(" AND "),
     );
@@ -85,9 +88,9 @@ pub(super) fn traces_of_execution(tenant: &TenantId, execution_id: &str, limit: 
     let execution_id = statement.text(execution_id);
     let limit = statement.bind(Bind::Count(i64::try_from(limit).unwrap_or(i64::MAX)));
     statement.sql = format!(
-        "SELECT trace_id FROM traces WHERE tenant = {tenant} AND trace_id IN ({}) \
+        "SELECT trace_id FROM {} CROSS JOIN traces WHERE tenant = {tenant} AND trace_id = found.id \
          ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
-        traces_with("execution_id", &execution_id, &tenant),
+        traces_with("execution_id", &execution_id, &tenant, "found"),
     );
     statement
 }
@@ -97,12 +100,13 @@ pub(super) fn limit(query: &TraceQuery) -> u32 {
     query.limit.clamp(1, TraceQuery::MAX_LIMIT)
 }
 
-/// A sub-select of the traces with this value in a column, in their roll-up or on any span: a trace is found from its
-/// first span on, and by spans that disagree with their root.
-fn traces_with(column: &str, value: &str, tenant: &str) -> String {
-    ["traces", "open_spans", "spans"]
-        .map(|table| format!("SELECT trace_id FROM {table} WHERE {column} = {value} AND tenant = {tenant}"))
-        .join(" UNION ALL ")
+/// A table of the ids of the traces with this value in a column, in their roll-up or on any span: a trace is found from
+/// its first span on, and by spans that disagree with their root. It is few rows, so statements begin at it: SQLite
+/// keeps the order of a CROSS JOIN.
+fn traces_with(column: &str, value: &str, tenant: &str, name: &str) -> String {
+    let selects = ["traces", "open_spans", "spans"]
+        .map(|table| format!("SELECT trace_id FROM {table} WHERE {column} = {value} AND tenant = {tenant}"));
+    format!("(SELECT DISTINCT trace_id AS id FROM ({}) AS any_of_them) AS {name}", selects.join(" UNION ALL "))
 }
 
 #[cfg(test)]
@@ -131,7 +135,11 @@ mod tests {
         assert!(!statement.sql.contains("DROP"), "{}", statement.sql);
         assert_eq!(statement.binds.len(), 10);
         assert!(statement.sql.contains("services HOLDS $2 AND status = $3"), "{}", statement.sql);
-        assert!(statement.sql.ends_with("(started_at, trace_id) < ($8, $9) ORDER BY started_at DESC, trace_id DESC LIMIT $10"));
+        assert!(
+            statement
+                .sql
+                .ends_with("(started_at, trace_id) < ($8, $9) ORDER BY started_at DESC, trace_id DESC LIMIT $10")
+        );
         assert_eq!(statement.binds[9], Bind::Count(6));
     }
 

@@ -177,7 +177,8 @@ impl Encoder {
                 Column::Provenance => arguments.add(span.provenance().map(|told| json(&told)).transpose()?)?,
                 Column::Resource => arguments.add(span.resource.as_ref().map(|resource| resource.id().0.to_vec()))?,
                 Column::Attributes => {
-                    arguments.add((!span.attributes.is_empty()).then(|| Arc::<str>::from(span.attributes.as_json())))?;
+                    arguments
+                        .add((!span.attributes.is_empty()).then(|| Arc::<str>::from(span.attributes.as_json())))?;
                 }
                 Column::Events => arguments.add(list(span.events())?)?,
                 Column::Links => arguments.add(list(span.links())?)?,

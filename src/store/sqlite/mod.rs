@@ -9,6 +9,8 @@
 mod days;
 mod encode;
 mod maintenance;
+#[cfg(test)]
+mod plans;
 mod resources;
 mod rollups;
 mod spans;
@@ -46,7 +48,7 @@ pub struct Settings {
     pub synchronous: Synchronous,
     /// Rows of one INSERT, 1 to 256.
     pub rows_per_statement: usize,
-    /// How long to wait for a lock that another process holds, and for a free connection.
+    /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
 }
 
@@ -73,6 +75,9 @@ impl Default for Settings {
     }
 }
 
+/// How long to wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The four jobs of a store, over one file.
 struct Sqlite {
     path: PathBuf,
@@ -98,7 +103,7 @@ pub async fn open(settings: &Settings) -> Result<Store> {
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(settings.busy_timeout)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
             .max_lifetime(None)
     };

@@ -15,17 +15,16 @@ use crate::store::columns::ROLLUP;
 use crate::store::rows::Reader;
 use crate::store::{Detail, Result, RollupStore, Touch};
 
+/// Oldest first.
+pub(super) const SELECT_UNSETTLED: &str =
+    "SELECT tenant, trace_id FROM traces WHERE settled < touched ORDER BY created_at LIMIT ?";
+
 #[async_trait]
 impl RollupStore for Sqlite {
     async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>> {
         const DOING: &str = "find unsettled traces";
-        let found = sqlx::query(
-            "SELECT tenant, trace_id FROM traces WHERE settled < touched ORDER BY created_at LIMIT ?",
-        )
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(failed(DOING))?;
+        let query = sqlx::query(SELECT_UNSETTLED).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found = query.fetch_all(&self.readers).await.map_err(failed(DOING))?;
         let trace = |row| {
             let mut cells = Reader::new(row, &["tenant", "trace_id"], DOING);
             Ok((TenantId::new(cells.required_text()?), cells.trace_id()?))

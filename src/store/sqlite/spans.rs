@@ -150,7 +150,8 @@ impl BatchWrite<'_> {
             };
             let merged = rows.iter().fold((*span).clone(), |merged, (_, row)| merge(merged, row.clone()));
             let home = merged.started_at.map_or(Place::Default, |at| self.days.place(at, self.today));
-            plan.ended_gone.extend(rows.iter().filter(|(place, _)| *place != home).map(|(place, _)| (*place, key.clone())));
+            plan.ended_gone
+                .extend(rows.iter().filter(|(place, _)| *place != home).map(|(place, _)| (*place, key.clone())));
             let at_home = rows.into_iter().find(|(place, _)| *place == home);
             match at_home.map(|(_, stored)| says_all(stored, &merged)) {
                 None => plan.ended.push(Cow::Owned(merged)),
@@ -204,12 +205,7 @@ impl BatchWrite<'_> {
     }
 
     /// Answers with the spans of those statements that met a row of theirs in the table.
-    async fn write_ended<'s>(
-        &mut self,
-        verb: Verb,
-        place: Place,
-        spans: &'s [Cow<'_, Span>],
-    ) -> Result<Vec<&'s Span>> {
+    async fn write_ended<'s>(&mut self, verb: Verb, place: Place, spans: &'s [Cow<'_, Span>]) -> Result<Vec<&'s Span>> {
         let shape = Shape { filled: widened(filled_by(spans), &self.store.filled), open: false };
         let rows = self.store.rows_per_statement;
         write_rows(self.connection, verb, &place.to_string(), shape, spans, rows).await.map_err(failed(DOING))

@@ -56,12 +56,7 @@ async fn read(
         let (chunk, after) = wanted.split_at(size);
         wanted = after;
         // Safe: names of our own tables and columns, and placeholders.
-        let sql = AssertSqlSafe(format!(
-            "WITH k (trace_id, span_id, tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} AS s \
-             ON s.trace_id = k.trace_id AND s.span_id = k.span_id AND s.tenant = k.tenant",
-            placeholders(3, size),
-            select_list(Detail::Full, open),
-        ));
+        let sql = AssertSqlSafe(select_by_key(table, open, size));
         let query = sqlx::query_with(sql, keys(chunk).map_err(failed(DOING))?);
         for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
             found.push(rows::span(&row, Detail::Full, DOING)?);
@@ -78,12 +73,23 @@ pub(super) async fn remove(connection: &mut SqliteConnection, table: &str, mut g
         let (chunk, after) = gone.split_at(size);
         gone = after;
         // Safe: a name of our own table, and placeholders.
-        let sql = AssertSqlSafe(format!(
-            "DELETE FROM {table} WHERE (trace_id, span_id, tenant) IN (VALUES {})",
-            placeholders(3, size),
-        ));
+        let sql = AssertSqlSafe(delete_by_key(table, size));
         let query = sqlx::query_with(sql, keys(chunk).map_err(failed(DOING))?);
         query.execute(&mut *connection).await.map_err(failed(DOING))?;
     }
     Ok(())
+}
+
+/// The join is a CROSS one so that it begins at the keys.
+pub(super) fn select_by_key(table: &str, open: bool, count: usize) -> String {
+    format!(
+        "WITH k (trace_id, span_id, tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} AS s \
+         ON s.trace_id = k.trace_id AND s.span_id = k.span_id AND s.tenant = k.tenant",
+        placeholders(3, count),
+        select_list(Detail::Full, open),
+    )
+}
+
+pub(super) fn delete_by_key(table: &str, count: usize) -> String {
+    format!("DELETE FROM {table} WHERE (trace_id, span_id, tenant) IN (VALUES {})", placeholders(3, count))
 }

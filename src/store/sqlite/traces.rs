@@ -23,6 +23,10 @@ use crate::store::{Detail, Result, Touch, TraceReader, filter};
 /// Tables in one SELECT, well below SQLite's limit on a compound one.
 const TABLES: usize = 64;
 
+/// A trace's touch, on a row for each of the days in which its ended spans may be and which have a table.
+pub(super) const SELECT_DAYS: &str = "SELECT t.touched, d.day FROM traces t \
+     LEFT JOIN span_days d ON d.day BETWEEN t.first_day AND t.last_day WHERE t.trace_id = ? AND t.tenant = ?";
+
 #[async_trait]
 impl TraceReader for Sqlite {
     async fn trace_rows(
@@ -78,15 +82,8 @@ impl Sqlite {
         limit: usize,
     ) -> Result<Option<(Touch, Vec<Span>)>> {
         const DOING: &str = "read a trace";
-        let bounds = sqlx::query(
-            "SELECT t.touched, d.day FROM traces t LEFT JOIN span_days d ON d.day BETWEEN t.first_day AND t.last_day \
-             WHERE t.trace_id = ? AND t.tenant = ?",
-        )
-        .bind(&trace_id.as_bytes()[..])
-        .bind(tenant.as_str())
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed(DOING))?;
+        let query = sqlx::query(SELECT_DAYS).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
+        let bounds = query.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
         let mut touch = None;
         let mut tables = vec!["open_spans".to_owned(), Place::Default.to_string()];
         for row in &bounds {
@@ -115,7 +112,7 @@ impl Sqlite {
     }
 }
 
-fn select_trace(table: &str, detail: Detail) -> String {
+pub(super) fn select_trace(table: &str, detail: Detail) -> String {
     let list = select_list(detail, table == "open_spans");
     format!("SELECT {list} FROM {table} AS s WHERE s.trace_id = $1 AND s.tenant = $2")
 }

@@ -88,7 +88,12 @@ pub fn full(trace: u64, span: u64) -> Span {
     }
     full.attributes = attributes(&[("a", "1.50"), ("b", r#"{"x": [1, 2]}"#), ("q\"", r#""line\nbreak""#)]);
     full.set_events(vec![
-        Event { timestamp: Some(NOW), name: "retry".into(), attributes: attributes(&[("n", "1")]), dropped_attributes: 2 },
+        Event {
+            timestamp: Some(NOW),
+            name: "retry".into(),
+            attributes: attributes(&[("n", "1")]),
+            dropped_attributes: 2,
+        },
         Event { timestamp: None, name: "untimed".into(), attributes: Attributes::default(), dropped_attributes: 0 },
     ]);
     full.set_links(vec![Link {

@@ -57,8 +57,9 @@ fn tellings(dice: &mut Dice, trace: u64, span: u64) -> Vec<Span> {
     };
     let mut told: Vec<Span> = Vec::new();
     for _ in 0..=dice.below(4) {
-        if let Some(before) = told.last().filter(|_| dice.one_in(4)) {
-            told.push(Span { seen_at: before.seen_at.plus(1), ..before.clone() });
+        if let Some(mut again) = told.last().cloned().filter(|_| dice.one_in(4)) {
+            again.seen_at = again.seen_at.plus(1);
+            told.push(again);
             continue;
         }
         let mut telling = record(trace, span);

@@ -32,7 +32,9 @@ pub async fn an_outline_leaves_out_what_is_heavy(store: &Store) {
     let span = full(1, 1);
     write(store, [span.clone()]).await;
     let outline = store.traces.trace_rows(&tenant(), trace_id(1), Detail::Outline, 10).await.unwrap();
-    let mut expected = Span { attributes: Attributes::default(), resource: None, ..span.clone() };
+    let mut expected = span.clone();
+    expected.attributes = Attributes::default();
+    expected.resource = None;
     expected.set_events(Vec::new());
     expected.set_links(Vec::new());
     let mut fields = tracefall::model::span::Fields::default();
@@ -82,7 +84,11 @@ pub async fn ids_of_both_widths_are_kept(store: &Store) {
     let low_half = TraceId::parse("60718293a4b5c6d7").unwrap();
     let all: Vec<Span> = ids
         .iter()
-        .map(|id| Span { span_id: SpanId::parse(id).unwrap(), trace_id: low_half, ..whole(1, 1, NOW) })
+        .map(|id| {
+            let mut span = whole(1, 1, NOW);
+            (span.trace_id, span.span_id) = (low_half, SpanId::parse(id).unwrap());
+            span
+        })
         .collect();
     write(store, all.clone()).await;
     let read = store.traces.trace_rows(&tenant(), low_half, Detail::Full, 10).await.unwrap();
@@ -102,7 +108,8 @@ pub async fn a_completion_completes_its_start(store: &Store) {
     let (start, end) = (started(1, 1, NOW), ended(1, 1, NOW.plus(SECOND)));
     write(store, [start.clone()]).await;
     assert_eq!(spans(store, 1).await, [start.clone()]);
-    let told = Span { started_at: Some(NOW), ..end };
+    let mut told = end;
+    told.started_at = Some(NOW);
     write(store, [told.clone()]).await;
     let read = rows(store, 1).await;
     assert_eq!(read.len(), 1, "the open row is gone");
@@ -184,7 +191,8 @@ pub async fn pairs_of_one_batch_and_of_many_batches_read_alike(store: &Store) {
 pub async fn tenants_do_not_see_each_other(store: &Store) {
     let [red, blue] = ["red", "blue"].map(TenantId::new);
     let of = |tenant: &TenantId, text: &str, status| {
-        let mut span = Span { tenant: tenant.clone(), ..started(1, 1, NOW) };
+        let mut span = started(1, 1, NOW);
+        span.tenant = tenant.clone();
         span.fields.set_text(Field::Service, text);
         span.fields.set_text(Field::ExecutionId, "123");
         if status == Status::Completed {

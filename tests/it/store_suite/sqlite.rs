@@ -55,10 +55,17 @@ async fn the_tables_have_a_column_for_every_field() {
         let first = names.iter().position(|name| name == light[0]).unwrap();
         assert_eq!(names[first..first + light.len()], light, "{table}: in the order of the fields");
         let last = names.iter().rev().take(6).map(String::as_str).collect::<Vec<_>>();
-        assert_eq!(last, ["links", "events", "outputs", "inputs", "attributes", "resource_id"], "{table}: heavy ones last");
+        assert_eq!(
+            last,
+            ["links", "events", "outputs", "inputs", "attributes", "resource_id"],
+            "{table}: heavy ones last"
+        );
         for field in Field::ALL {
             let declared = if field.field_type() == FieldType::Int { "INTEGER" } else { "TEXT" };
-            let found = texts(&outside, &format!("SELECT type FROM pragma_table_info('{table}') WHERE name = '{}'", field.name()));
+            let found = texts(
+                &outside,
+                &format!("SELECT type FROM pragma_table_info('{table}') WHERE name = '{}'", field.name()),
+            );
             assert_eq!(found, [declared], "{table}.{}", field.name());
         }
     }
@@ -199,7 +206,9 @@ async fn a_locked_file_is_unavailable_and_heals() {
 async fn a_stored_value_that_cannot_be_is_named_by_its_column() {
     let file = File::new();
     let store = file.ready().await;
-    for (column, value) in [("status", "'finished?'"), ("input_tokens", "'many'"), ("provenance", "'{'"), ("resource_id", "x'00'")] {
+    for (column, value) in
+        [("status", "'finished?'"), ("input_tokens", "'many'"), ("provenance", "'{'"), ("resource_id", "x'00'")]
+    {
         write(&store, [full(1, 1)]).await;
         file.outside().execute_batch(&format!("UPDATE spans_20260105 SET {column} = {value}")).unwrap();
         let read = store.traces.trace_rows(&tenant(), trace_id(1), tracefall::store::Detail::Full, 9).await;
