@@ -3,7 +3,11 @@
 //! Callers hold the small traits they use, never a dialect. Each method's promise is a test in `tests/it/store_suite`,
 //! run against every store. The tenant is the first argument everywhere.
 
+mod columns;
 pub mod error;
+mod filter;
+mod rows;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -119,8 +123,8 @@ pub trait Maintenance: Send + Sync {
     /// Every known migration, oldest first, with whether it is applied.
     async fn migrations(&self) -> Result<Vec<MigrationState>>;
 
-    /// Makes the day tables (partitions) around `now`, so that spans find theirs: 35 days back, 2 ahead. Cheap when
-    /// they exist.
+    /// Makes the day tables (partitions) of `now`'s day and the two after it, so that spans find theirs. Those of past
+    /// days are made when a row of theirs comes. Cheap when they exist.
     async fn prepare_days(&self, now: UnixNanos) -> Result<()>;
 
     /// Bytes and rows of the store, by its own statistics.

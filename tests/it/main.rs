@@ -1,4 +1,4 @@
-//! One integration binary; every other file is a module of it.
+//! The integration tests: one binary, so that the library is linked once; every other file is a module of it.
 
 mod access;
 mod bad_input;
@@ -9,4 +9,5 @@ mod http;
 mod kill;
 mod merge;
 mod pipeline;
+mod store_suite;
 mod support;

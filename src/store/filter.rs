@@ -1,0 +1,152 @@
+//! Questions into SQL: pure functions from a query to a statement's text and what is bound to it. Nothing that a caller
+//! said is ever part of the text.
+
+use super::columns::ROLLUP;
+use crate::model::search::TraceQuery;
+use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
+
+/// What the dialects say differently.
+pub(super) struct Dialect {
+    /// A condition: the list in this column holds the value of this placeholder.
+    pub list_holds: fn(column: &str, placeholder: &str) -> String,
+}
+
+/// A value for a placeholder.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Bind {
+    Text(String),
+    Bytes(Vec<u8>),
+    Instant(UnixNanos),
+    Count(i64),
+}
+
+/// A statement with what is bound to `$1`, `$2` ….
+#[derive(Debug, Default)]
+pub(super) struct Statement {
+    pub sql: String,
+    pub binds: Vec<Bind>,
+}
+
+impl Statement {
+    /// Binds a value and names its placeholder.
+    fn bind(&mut self, value: Bind) -> String {
+        self.binds.push(value);
+        format!("${}", self.binds.len())
+    }
+
+    fn text(&mut self, value: &str) -> String {
+        self.bind(Bind::Text(value.to_owned()))
+    }
+}
+
+/// Roll-ups, newest first, one row more than the limit: whether there is a next page shows by that row.
+pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dialect) -> Statement {
+    let mut statement = Statement::default();
+    let tenant = statement.text(tenant.as_str());
+    let mut conditions = vec![format!("tenant = {tenant}")];
+    let mut from = String::new();
+    if let Some(service) = &query.service {
+        let service = statement.text(service);
+        conditions.push((dialect.list_holds)("services", &service));
+    }
+    if let Some(status) = query.status {
+        conditions.push(format!("status = {}", statement.text(status.name())));
+    }
+    for (column, value) in [("execution_id", &query.execution_id), ("job_id", &query.job_id)] {
+        if let Some(value) = value {
+            let value = statement.text(value);
+            let found = format!("{column}_found");
+            conditions.push(format!("trace_id = {found}.id"));
+            from = from + &traces_with(column, &value, &tenant, &found) + " CROSS JOIN ";
+        }
+    }
+    if let Some(from) = query.from {
+        conditions.push(format!("started_at >= {}", statement.bind(Bind::Instant(from))));
+    }
+    if let Some(to) = query.to {
+        conditions.push(format!("started_at < {}", statement.bind(Bind::Instant(to))));
+    }
+    if let Some(cursor) = query.cursor {
+        let started_at = statement.bind(Bind::Instant(cursor.started_at));
+        let trace_id = statement.bind(Bind::Bytes(cursor.trace_id.as_bytes().to_vec()));
+        conditions.push(format!("(started_at, trace_id) < ({started_at}, {trace_id})"));
+    }
+    let limit = statement.bind(Bind::Count(i64::from(limit(query)) + 1));
+    statement.sql = format!(
+        "SELECT {} FROM {from}traces WHERE {} ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
+        ROLLUP.join(", "),
+        conditions.join(" AND "),
+    );
+    statement
+}
+
+/// The ids of the traces that hold a span of this execution, newest first.
+pub(super) fn traces_of_execution(tenant: &TenantId, execution_id: &str, limit: usize) -> Statement {
+    let mut statement = Statement::default();
+    let tenant = statement.text(tenant.as_str());
+    let execution_id = statement.text(execution_id);
+    let limit = statement.bind(Bind::Count(i64::try_from(limit).unwrap_or(i64::MAX)));
+    statement.sql = format!(
+        "SELECT trace_id FROM {} CROSS JOIN traces WHERE tenant = {tenant} AND trace_id = found.id \
+         ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
+        traces_with("execution_id", &execution_id, &tenant, "found"),
+    );
+    statement
+}
+
+/// The rows that a page of this query may hold.
+pub(super) fn limit(query: &TraceQuery) -> u32 {
+    query.limit.clamp(1, TraceQuery::MAX_LIMIT)
+}
+
+/// A table of the ids of the traces with this value in a column, in their roll-up or on any span: a trace is found from
+/// its first span on, and by spans that disagree with their root. It is few rows, so statements begin at it: SQLite
+/// keeps the order of a CROSS JOIN.
+fn traces_with(column: &str, value: &str, tenant: &str, name: &str) -> String {
+    let selects = ["traces", "open_spans", "spans"]
+        .map(|table| format!("SELECT trace_id FROM {table} WHERE {column} = {value} AND tenant = {tenant}"));
+    format!("(SELECT DISTINCT trace_id AS id FROM ({}) AS any_of_them) AS {name}", selects.join(" UNION ALL "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::TraceId;
+    use crate::model::search::Cursor;
+    use crate::model::span::Outcome;
+
+    const DIALECT: Dialect = Dialect { list_holds: |column, value| format!("{column} HOLDS {value}") };
+
+    #[test]
+    fn every_condition_is_bound_and_none_is_written_into_the_text() {
+        let evil = "x'; DROP TABLE spans; --";
+        let query = TraceQuery {
+            service: Some(evil.to_owned()),
+            status: Some(Outcome::Failed),
+            execution_id: Some(evil.to_owned()),
+            job_id: Some(evil.to_owned()),
+            from: Some(UnixNanos::new(1)),
+            to: Some(UnixNanos::new(2)),
+            cursor: Some(Cursor { started_at: UnixNanos::new(3), trace_id: TraceId::from_bytes([4; 16]).unwrap() }),
+            limit: 5,
+        };
+        let statement = search_traces(&TenantId::new(evil), &query, &DIALECT);
+        assert!(!statement.sql.contains("DROP"), "{}", statement.sql);
+        assert_eq!(statement.binds.len(), 10);
+        assert!(statement.sql.contains("services HOLDS $2 AND status = $3"), "{}", statement.sql);
+        assert!(
+            statement
+                .sql
+                .ends_with("(started_at, trace_id) < ($8, $9) ORDER BY started_at DESC, trace_id DESC LIMIT $10")
+        );
+        assert_eq!(statement.binds[9], Bind::Count(6));
+    }
+
+    #[test]
+    fn a_limit_is_held_within_its_range() {
+        for (asked, given) in [(0, 1), (50, 50), (u32::MAX, TraceQuery::MAX_LIMIT)] {
+            assert_eq!(limit(&TraceQuery { limit: asked, ..TraceQuery::default() }), given);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The schema's migrations, the days ahead, the size, and the end.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::days::{self, Days};
+use super::{Sqlite, failed};
+use crate::model::time::UnixNanos;
+use crate::store::rows::Reader;
+use crate::store::{Maintenance, MigrationState, Result, StoreError, StoreSize};
+
+/// Where the applied migrations are noted.
+const HISTORY: &str = "tracefall_migrations";
+
+/// Version, name, up, down; oldest first. One that was released is never edited.
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+    1,
+    "spans",
+    include_str!("../../../migrations/sqlite/0001_spans.up.sql"),
+    include_str!("../../../migrations/sqlite/0001_spans.down.sql"),
+)];
+
+fn migrator() -> Migrator {
+    let both = MIGRATIONS.iter().flat_map(|(version, name, up, down)| {
+        [(MigrationType::ReversibleUp, *up), (MigrationType::ReversibleDown, *down)]
+            .map(|(direction, sql)| Migration::new(*version, (*name).into(), direction, sql.into_sql_str(), false))
+    });
+    let mut migrator = Migrator::with_migrations(both.collect());
+    // Set once, before any file exists.
+    migrator.dangerous_set_table_name(HISTORY);
+    migrator
+}
+
+#[async_trait]
+impl Maintenance for Sqlite {
+    async fn migrate_up(&self) -> Result<()> {
+        migrator().run(&self.writer).await.map_err(|error| migration_failed("migrate up", error))
+    }
+
+    async fn migrate_down(&self) -> Result<()> {
+        let failed = failed("migrate down");
+        self.resources.forget();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        if has_table(&mut transaction, "span_days").await.map_err(failed)? {
+            Days::drop_all(&mut transaction).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        migrator().undo(&self.writer, 0).await.map_err(|error| migration_failed("migrate down", error))?;
+        sqlx::query("DROP TABLE IF EXISTS tracefall_migrations").execute(&self.writer).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn migrations(&self) -> Result<Vec<MigrationState>> {
+        const DOING: &str = "read the migrations";
+        let mut connection = self.readers.acquire().await.map_err(failed(DOING))?;
+        let mut applied = HashSet::new();
+        if has_table(&mut connection, HISTORY).await.map_err(failed(DOING))? {
+            let listed = connection.list_applied_migrations(HISTORY).await;
+            let listed = listed.map_err(|error| migration_failed(DOING, error))?;
+            applied.extend(listed.into_iter().map(|migration| migration.version));
+        }
+        let state = |(version, name, _, _): &(i64, &str, &str, &str)| MigrationState {
+            version: *version,
+            name: (*name).to_owned(),
+            applied: applied.contains(version),
+        };
+        Ok(MIGRATIONS.iter().map(state).collect())
+    }
+
+    async fn prepare_days(&self, now: UnixNanos) -> Result<()> {
+        let failed = failed("prepare days");
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut days = Days::load(&mut transaction).await.map_err(failed)?;
+        days.make(&mut transaction, days::ahead(now)).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn size(&self) -> Result<StoreSize> {
+        let pages = count(&self.readers, "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size");
+        let bytes = pages.await?;
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let wal = std::fs::metadata(wal).map_or(0, |file| file.len());
+        Ok(StoreSize {
+            bytes: bytes + wal,
+            open_spans: count(&self.readers, "SELECT count(*) FROM open_spans").await?,
+            dead_letters: count(&self.readers, "SELECT count(*) FROM dead_letters").await?,
+        })
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        // Last: SQLite folds the write-ahead log into the file when the last connection goes.
+        self.writer.close().await;
+    }
+}
+
+async fn count(pool: &SqlitePool, sql: &'static str) -> Result<u64> {
+    const DOING: &str = "measure the store";
+    let row = sqlx::query(sql).fetch_one(pool).await.map_err(failed(DOING))?;
+    let mut cells = Reader::new(&row, &["count"], DOING);
+    let count = cells.required_int()?;
+    u64::try_from(count).map_err(|error| cells.corrupt(error))
+}
+
+async fn has_table(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<bool> {
+    let query = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").bind(name);
+    Ok(query.fetch_optional(connection).await?.is_some())
+}
+
+fn migration_failed(doing: &'static str, error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => {
+            failed(doing)(error)
+        }
+        error => StoreError::Other { doing, source: Box::new(error) },
+    }
+}

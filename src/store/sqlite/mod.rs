@@ -1,0 +1,256 @@
+//! The store in one SQLite file: one connection that writes, several that read beside it (WAL).
+//!
+//! Owns the file, the connections, and what SQLite's error codes mean. Every write is one `BEGIN IMMEDIATE` transaction;
+//! every read that takes more than one statement is one transaction too, so that it sees one state.
+//!
+//! Ended spans live in one table a day (see [`days`]), open ones in `open_spans`, and `traces` says in which days a
+//! trace has rows.
+
+mod days;
+mod encode;
+mod maintenance;
+#[cfg(test)]
+mod plans;
+mod resources;
+mod rollups;
+mod spans;
+mod stored;
+mod traces;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Arguments, Row};
+
+use self::resources::Resources;
+use super::filter::{Bind, Dialect, Statement};
+use super::rows::Cells;
+use super::{Result, Store, StoreError};
+use crate::model::time::UnixNanos;
+
+/// Where the file is and how it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The file; it and the directories above it are made when they are missing.
+    pub path: PathBuf,
+    /// Connections that read, at most.
+    pub reader_connections: u32,
+    /// Bytes of page cache of the connection that writes.
+    pub writer_cache_bytes: u32,
+    /// Bytes of page cache of each connection that reads.
+    pub reader_cache_bytes: u32,
+    pub synchronous: Synchronous,
+    /// Rows of one INSERT, 1 to 256.
+    pub rows_per_statement: usize,
+    /// How long to wait for a lock that another process holds.
+    pub busy_timeout: Duration,
+}
+
+/// When a commit reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A commit survives a killed process; the last ones may be lost with the machine's power, never the file.
+    Normal,
+    /// A commit survives the machine's power. Costs an fsync each.
+    Full,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("tracefall-data/tracefall.db"),
+            reader_connections: 4,
+            writer_cache_bytes: 64 << 20,
+            reader_cache_bytes: 8 << 20,
+            synchronous: Synchronous::Normal,
+            rows_per_statement: 64,
+            busy_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long to wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The four jobs of a store, over one file.
+struct Sqlite {
+    path: PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    resources: Resources,
+    rows_per_statement: usize,
+    /// The columns of the last INSERT into a day's table, see [`spans`].
+    filled: AtomicU64,
+}
+
+/// Opens the file, making it if it is missing. Applies no migration: [`super::Maintenance::migrate_up`] does, and must
+/// have done so once before the first span.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if the directory or the file cannot be made or opened.
+pub async fn open(settings: &Settings) -> Result<Store> {
+    const DOING: &str = "open the store";
+    if let Some(directory) = settings.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| StoreError::Unavailable { doing: DOING, source: Box::new(error) })?;
+    }
+    let pool = |connections: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .max_lifetime(None)
+    };
+    // Connected at once: it makes the file.
+    let writer = pool(1).idle_timeout(None).connect_with(writing(settings)).await.map_err(failed(DOING))?;
+    let readers = pool(settings.reader_connections.max(1))
+        .idle_timeout(Duration::from_secs(60))
+        .connect_lazy_with(reading(settings));
+    let store = Arc::new(Sqlite {
+        path: settings.path.clone(),
+        writer,
+        readers,
+        resources: Resources::default(),
+        rows_per_statement: settings.rows_per_statement.clamp(1, 256),
+        filled: AtomicU64::new(0),
+    });
+    Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store })
+}
+
+fn connecting(path: &Path, settings: &Settings, cache_bytes: u32) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(settings.busy_timeout)
+        .foreign_keys(false)
+        .pragma("temp_store", "MEMORY")
+        // Negative: in KiB.
+        .pragma("cache_size", format!("-{}", cache_bytes / 1024))
+}
+
+fn writing(settings: &Settings) -> SqliteConnectOptions {
+    connecting(&settings.path, settings, settings.writer_cache_bytes)
+        .create_if_missing(true)
+        // These two take effect at the file's creation and never again.
+        .page_size(4096)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match settings.synchronous {
+            Synchronous::Normal => SqliteSynchronous::Normal,
+            Synchronous::Full => SqliteSynchronous::Full,
+        })
+        // A checkpoint every 40 MB: each page that many commits touched is then written back once.
+        .pragma("wal_autocheckpoint", "10000")
+        .pragma("journal_size_limit", "268435456")
+}
+
+fn reading(settings: &Settings) -> SqliteConnectOptions {
+    connecting(&settings.path, settings, settings.reader_cache_bytes).read_only(true)
+}
+
+const DIALECT: Dialect = Dialect {
+    list_holds: |column, value| format!("EXISTS (SELECT 1 FROM json_each(traces.{column}) WHERE value = {value})"),
+};
+
+/// An instant as its column holds it: up to 2262-04-11, later ones held there. What that cuts, a span's provenance
+/// keeps.
+fn nanos(at: UnixNanos) -> i64 {
+    i64::try_from(at.as_u64()).unwrap_or(i64::MAX)
+}
+
+/// What a statement of [`super::filter`] binds, as SQLite takes it.
+fn arguments(statement: &Statement) -> sqlx::Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    for bind in &statement.binds {
+        match bind {
+            Bind::Text(text) => arguments.add(text.as_str()),
+            Bind::Bytes(bytes) => arguments.add(bytes.as_slice()),
+            Bind::Instant(at) => arguments.add(nanos(*at)),
+            Bind::Count(count) => arguments.add(*count),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+impl Cells for SqliteRow {
+    fn text(&self, at: usize) -> sqlx::Result<Option<&str>> {
+        self.try_get(at)
+    }
+
+    fn int(&self, at: usize) -> sqlx::Result<Option<i64>> {
+        self.try_get(at)
+    }
+
+    fn bytes(&self, at: usize) -> sqlx::Result<Option<&[u8]>> {
+        self.try_get(at)
+    }
+}
+
+/// Sorts an error into the class that its operation's caller decides by.
+fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
+    move |error| match &error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
+            StoreError::Unavailable { doing, source: Box::new(error) }
+        }
+        sqlx::Error::Encode(_) => StoreError::Refused { doing, source: Box::new(error) },
+        sqlx::Error::Database(database) => {
+            let code = database.code().and_then(|code| code.parse::<i32>().ok());
+            class_of(code.unwrap_or_default())(doing, Box::new(error))
+        }
+        _ => StoreError::Other { doing, source: Box::new(error) },
+    }
+}
+
+type Class = fn(&'static str, Box<dyn std::error::Error + Send + Sync>) -> StoreError;
+
+/// By SQLite's result codes, whose low byte says the kind: <https://www.sqlite.org/rescode.html>.
+fn class_of(code: i32) -> Class {
+    const ABORT: i32 = 4;
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NOMEM: i32 = 7;
+    const READONLY: i32 = 8;
+    const INTERRUPT: i32 = 9;
+    const IOERR: i32 = 10;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const PROTOCOL: i32 = 15;
+    const TOOBIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    match code & 0xff {
+        ABORT | BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL => {
+            |doing, source| StoreError::Unavailable { doing, source }
+        }
+        TOOBIG | CONSTRAINT | MISMATCH => |doing, source| StoreError::Refused { doing, source },
+        _ => |doing, source| StoreError::Other { doing, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_codes_say_whether_to_try_again() {
+        let error = |code: i32| class_of(code)("test", "reason".into());
+        // BUSY, BUSY_SNAPSHOT, FULL, IOERR_WRITE, CANTOPEN.
+        for code in [5, 517, 13, 778, 14] {
+            assert!(error(code).is_retryable(), "{code}");
+        }
+        // CONSTRAINT_UNIQUE, CONSTRAINT_NOTNULL, TOOBIG, MISMATCH.
+        for code in [2067, 1299, 18, 20] {
+            assert!(matches!(error(code), StoreError::Refused { .. }), "{code}");
+        }
+        // ERROR (a missing table), CORRUPT, NOTADB.
+        for code in [1, 11, 26] {
+            assert!(matches!(error(code), StoreError::Other { .. }), "{code}");
+        }
+    }
+}

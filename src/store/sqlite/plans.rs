@@ -1,0 +1,69 @@
+//! The plans of the hot statements: each goes by an index, none walks through a table of spans.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::rollups::SELECT_UNSETTLED;
+use super::stored::{delete_by_key, select_by_key};
+use super::traces::{SELECT_DAYS, select_trace};
+use super::{DIALECT, Settings, days, open, reading};
+use crate::model::ids::TraceId;
+use crate::model::search::{Cursor, TraceQuery};
+use crate::model::span::Outcome;
+use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
+use crate::store::{Detail, filter};
+
+/// 2026-01-05T10:00:00Z.
+const NOW: UnixNanos = UnixNanos::new(1_767_607_200_000_000_000);
+
+fn searches() -> Vec<(&'static str, String)> {
+    let tenant = TenantId::default();
+    let all = TraceQuery { limit: 50, ..TraceQuery::default() };
+    let cursor = Some(Cursor { started_at: NOW, trace_id: TraceId::from_bytes([1; 16]).unwrap() });
+    let queries = [
+        ("recent", all.clone()),
+        ("next page", TraceQuery { cursor, ..all.clone() }),
+        ("failed since", TraceQuery { status: Some(Outcome::Failed), from: Some(NOW), ..all.clone() }),
+        ("service", TraceQuery { service: Some("x".into()), ..all.clone() }),
+        ("execution", TraceQuery { execution_id: Some("x".into()), ..all.clone() }),
+        ("job", TraceQuery { job_id: Some("x".into()), to: Some(NOW), ..all }),
+    ];
+    let searches = queries.map(|(name, query)| (name, filter::search_traces(&tenant, &query, &DIALECT).sql));
+    searches.into_iter().chain([("traces of an execution", filter::traces_of_execution(&tenant, "x", 9).sql)]).collect()
+}
+
+#[tokio::test]
+async fn no_hot_statement_walks_through_a_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings { path: directory.path().join("plans.db"), ..Settings::default() };
+    let store = open(&settings).await.unwrap();
+    store.maintenance.migrate_up().await.unwrap();
+    store.maintenance.prepare_days(NOW).await.unwrap();
+    let tables = ["open_spans", "spans_default", "spans_20260105", "spans_20260107"];
+    assert_eq!(days::ahead(NOW).count(), 3);
+
+    let mut statements = searches();
+    statements.push(("days of a trace", SELECT_DAYS.to_owned()));
+    statements.push(("unsettled", SELECT_UNSETTLED.to_owned()));
+    statements.push(("trace", tables.map(|table| select_trace(table, Detail::Full)).join(" UNION ALL ") + " LIMIT $3"));
+    for table in tables {
+        statements.push(("by key", select_by_key(table, table == "open_spans", 8)));
+        statements.push(("delete by key", delete_by_key(table, 8)));
+    }
+    let pool = sqlx::SqlitePool::connect_with(reading(&settings)).await.unwrap();
+    for (name, sql) in statements {
+        // Safe: the statements under test, with nothing bound.
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&pool).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get::<String, _>(3)).collect();
+        // Scans of what the statement itself made, and of the index that holds just the unsettled.
+        let made = ["k", "any_of_them", "found", "execution_id_found", "job_id_found", "json_each", "CONSTANT"];
+        let walks = |step: &&String| {
+            let scanned = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+            scanned.is_some_and(|name| !made.contains(&name) && !name.ends_with("-ROW") && name != "8")
+                && **step != "SCAN traces USING INDEX traces_unsettled"
+        };
+        assert_eq!(steps.iter().find(walks), None, "{name}: {steps:#?}\n{sql}");
+        let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+        assert_eq!(sorts, name.contains("execution") || name == "job", "{name}: {steps:#?}");
+    }
+}

@@ -1,0 +1,232 @@
+//! Traces out: the rows of one, and the roll-ups of many. Also the row of each trace that says in which days to look.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{Arguments, AssertSqlSafe};
+
+use super::days::Place;
+use super::encode::{chunks, placeholders};
+use super::stored::select_list;
+use super::{DIALECT, Sqlite, arguments, failed, nanos};
+use crate::model::ids::TraceId;
+use crate::model::rollup::TraceRollup;
+use crate::model::search::{Cursor, Page, TraceQuery};
+use crate::model::span::Span;
+use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
+use crate::store::rows::{self, Reader};
+use crate::store::{Detail, Result, Touch, TraceReader, filter};
+
+/// Tables in one SELECT, well below SQLite's limit on a compound one.
+const TABLES: usize = 64;
+
+/// A trace's touch, on a row for each of the days in which its ended spans may be and which have a table.
+pub(super) const SELECT_DAYS: &str = "SELECT t.touched, d.day FROM traces t \
+     LEFT JOIN span_days d ON d.day BETWEEN t.first_day AND t.last_day WHERE t.trace_id = ? AND t.tenant = ?";
+
+#[async_trait]
+impl TraceReader for Sqlite {
+    async fn trace_rows(
+        &self,
+        tenant: &TenantId,
+        trace_id: TraceId,
+        detail: Detail,
+        limit: usize,
+    ) -> Result<Vec<Span>> {
+        let failed = failed("read a trace");
+        let mut transaction = self.readers.begin().await.map_err(failed)?;
+        let read = self.rows_of_trace(&mut transaction, tenant, trace_id, detail, limit).await?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(read.map(|(_, rows)| rows).unwrap_or_default())
+    }
+
+    async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
+        const DOING: &str = "find the traces of an execution";
+        let statement = filter::traces_of_execution(tenant, execution_id, limit);
+        let bound = arguments(&statement).map_err(failed(DOING))?;
+        // Safe: the filter binds everything that the caller said.
+        let query = sqlx::query_with(AssertSqlSafe(statement.sql), bound);
+        let found = query.fetch_all(&self.readers).await.map_err(failed(DOING))?;
+        found.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
+    }
+
+    async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
+        const DOING: &str = "search traces";
+        let statement = filter::search_traces(tenant, query, &DIALECT);
+        let bound = arguments(&statement).map_err(failed(DOING))?;
+        // Safe: the filter binds everything that the caller said.
+        let found = sqlx::query_with(AssertSqlSafe(statement.sql), bound);
+        let found = found.fetch_all(&self.readers).await.map_err(failed(DOING))?;
+        let mut items = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<Vec<_>>>()?;
+        let limit = filter::limit(query) as usize;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more);
+        let next = next.map(|last| Cursor { started_at: last.started_at, trace_id: last.trace_id });
+        Ok(Page { items, next })
+    }
+}
+
+impl Sqlite {
+    /// The rows of a trace with its touch, `None` if no such trace is known. To be called inside a transaction: the days
+    /// to look in and the rows must be of one state.
+    pub(super) async fn rows_of_trace(
+        &self,
+        connection: &mut SqliteConnection,
+        tenant: &TenantId,
+        trace_id: TraceId,
+        detail: Detail,
+        limit: usize,
+    ) -> Result<Option<(Touch, Vec<Span>)>> {
+        const DOING: &str = "read a trace";
+        let query = sqlx::query(SELECT_DAYS).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
+        let bounds = query.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
+        let mut touch = None;
+        let mut tables = vec!["open_spans".to_owned(), Place::Default.to_string()];
+        for row in &bounds {
+            let mut cells = Reader::new(row, &["touched", "day"], DOING);
+            touch = Some(Touch(cells.required_int()?));
+            let day = cells.int()?.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))?;
+            tables.extend(day.map(|day| Place::Day(day).to_string()));
+        }
+        let Some(touch) = touch else { return Ok(None) };
+
+        let mut found = Vec::new();
+        for tables in tables.chunks(TABLES) {
+            let left = limit.saturating_add(1).saturating_sub(found.len());
+            let selects: Vec<String> = tables.iter().map(|table| select_trace(table, detail)).collect();
+            // Safe: names of our own tables and columns.
+            let sql = AssertSqlSafe(format!("{} LIMIT $3", selects.join(" UNION ALL ")));
+            let query = sqlx::query(sql)
+                .bind(&trace_id.as_bytes()[..])
+                .bind(tenant.as_str())
+                .bind(i64::try_from(left).unwrap_or(i64::MAX));
+            for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
+                found.push(rows::span(&row, detail, DOING)?);
+            }
+        }
+        Ok(Some((touch, self.resources.attach(connection, found).await?)))
+    }
+}
+
+pub(super) fn select_trace(table: &str, detail: Detail) -> String {
+    let list = select_list(detail, table == "open_spans");
+    format!("SELECT {list} FROM {table} AS s WHERE s.trace_id = $1 AND s.tenant = $2")
+}
+
+/// What was known of a trace before a batch came.
+pub(super) struct Known {
+    /// The days in which its ended spans may be.
+    days: Option<RangeInclusive<u32>>,
+    /// Whether any of its spans is open.
+    pub has_open: bool,
+}
+
+impl Known {
+    /// Its days, and this instant's.
+    pub(super) fn days_with(&self, at: Option<UnixNanos>) -> Option<RangeInclusive<u32>> {
+        let at = at.map(|at| at.day()..=at.day());
+        match (self.days.clone(), at) {
+            (Some(a), Some(b)) => Some(*a.start().min(b.start())..=*a.end().max(b.end())),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// A trace of a batch, with the bounds of the batch's spans.
+struct Touched<'b> {
+    trace_id: TraceId,
+    tenant: &'b TenantId,
+    days: Option<RangeInclusive<u32>>,
+    started_at: Option<UnixNanos>,
+    ended_at: Option<UnixNanos>,
+    created_at: UnixNanos,
+}
+
+/// Makes a row for each trace of the batch, or widens its bounds; either way the trace is unsettled. Answers with the
+/// traces that had a row before.
+pub(super) async fn touch(
+    connection: &mut SqliteConnection,
+    batch: &[Span],
+) -> Result<HashMap<(TraceId, TenantId), Known>> {
+    const DOING: &str = "touch traces";
+    const RETURNED: [&str; 6] = ["trace_id", "tenant", "touched", "first_day", "last_day", "has_open"];
+    let touched = touched_by(batch);
+    let mut rest = touched.as_slice();
+    let mut known = HashMap::new();
+    for size in chunks(touched.len(), 64) {
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        // Safe: nothing but placeholders is put into the text.
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO traces (trace_id, tenant, first_day, last_day, started_at, ended_at, created_at) VALUES {} {}",
+            placeholders(7, size),
+            include_str!("../sql/sqlite/traces_touch.sql"),
+        ));
+        let query = sqlx::query_with(sql, bind_touched(chunk).map_err(failed(DOING))?);
+        for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
+            let mut cells = Reader::new(&row, &RETURNED, DOING);
+            let trace_id = cells.trace_id()?;
+            let tenant = TenantId::new(cells.required_text()?);
+            if cells.required_int()? == 1 {
+                continue;
+            }
+            let mut day = || {
+                let day = cells.int()?;
+                day.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))
+            };
+            let days = day()?.zip(day()?).map(|(first, last)| first..=last);
+            known.insert((trace_id, tenant), Known { days, has_open: cells.required_int()? != 0 });
+        }
+    }
+    Ok(known)
+}
+
+/// The traces of a batch, which is ordered by trace.
+fn touched_by(batch: &[Span]) -> Vec<Touched<'_>> {
+    let mut touched: Vec<Touched<'_>> = Vec::new();
+    for span in batch {
+        let of_trace = touched.iter_mut().rev().take_while(|trace| trace.trace_id == span.trace_id);
+        let days = span.started_at.map(|at| at.day()..=at.day());
+        match of_trace.into_iter().find(|trace| *trace.tenant == span.tenant) {
+            Some(trace) => {
+                trace.days = match (trace.days.take(), days) {
+                    (Some(a), Some(b)) => Some(*a.start().min(b.start())..=*a.end().max(b.end())),
+                    (a, b) => a.or(b),
+                };
+                trace.started_at = [trace.started_at, span.started_at].into_iter().flatten().min();
+                trace.ended_at = trace.ended_at.max(span.ended_at());
+                trace.created_at = trace.created_at.min(span.created_at);
+            }
+            None => touched.push(Touched {
+                trace_id: span.trace_id,
+                tenant: &span.tenant,
+                days,
+                started_at: span.started_at,
+                ended_at: span.ended_at(),
+                created_at: span.created_at,
+            }),
+        }
+    }
+    touched
+}
+
+fn bind_touched(traces: &[Touched<'_>]) -> sqlx::Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    for trace in traces {
+        let days = trace.days.as_ref();
+        arguments
+            .add(&trace.trace_id.as_bytes()[..])
+            .and_then(|()| arguments.add(trace.tenant.as_str()))
+            .and_then(|()| arguments.add(days.map(|days| *days.start())))
+            .and_then(|()| arguments.add(days.map(|days| *days.end())))
+            .and_then(|()| arguments.add(nanos(trace.started_at.unwrap_or(trace.created_at))))
+            .and_then(|()| arguments.add(trace.ended_at.map(nanos)))
+            .and_then(|()| arguments.add(nanos(trace.created_at)))
+            .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
