@@ -1,11 +1,11 @@
 //! The one file that knows every room: what is started, in which order, and how it is stopped.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use crate::access::keys::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
-use crate::meters;
 use crate::pipeline::{self, Pipeline};
 use crate::query::Queries;
 use crate::settings::Settings;
 use crate::store::{self, Store, StoreError};
+use crate::telemetry::{self, TelemetryError};
 
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
     Origin { origin: String },
+    #[error("{0}")]
+    Telemetry(#[from] TelemetryError),
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),
 }
@@ -75,11 +77,12 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         .iter()
         .map(|origin| HeaderValue::from_str(origin).map_err(|_| AppError::Origin { origin: origin.clone() }))
         .collect::<Result<Vec<_>, _>>()?;
-    let metrics = install_metrics();
+    let metrics = telemetry::install_metrics()?;
+    keep_bounded(metrics.clone());
 
     // Listening comes before the store is touched: a second process on the same port must not open the first one's file.
     let address = format!("{}:{}", settings.server.host, settings.server.port);
-    let wanted = (settings.server.host.trim_matches(['[', ']']), settings.server.port);
+    let wanted = (settings.server.bind_host(), settings.server.port);
     let listen = TcpListener::bind(wanted).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listen.map_err(|source| AppError::Listen { address, source })?;
 
@@ -95,7 +98,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,
-            settings.server.decode_threads,
+            settings.server.decode_thread_count(),
             settings.ingest.limits.clone(),
             Duration::from_secs(settings.server.request_timeout_secs),
         ),
@@ -139,32 +142,16 @@ impl Running {
     }
 }
 
-/// Installs the metrics recorder once per process and keeps it from growing while nobody scrapes.
-fn install_metrics() -> PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    const UPKEEP: Duration = Duration::from_secs(5);
-    let handle = HANDLE.get_or_init(|| {
-        let builder = meters::BUCKETS.iter().fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
-            let matcher = metrics_exporter_prometheus::Matcher::Full((*name).to_owned());
-            // The only error is an empty list of buckets, and the lists are constants.
-            builder.set_buckets_for_metric(matcher, buckets).unwrap_or_default()
-        });
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_ok() {
-            meters::describe();
-        }
-        handle
-    });
-    let upkeep = handle.clone();
+/// Folds what histograms recorded every few seconds, so that they do not grow while nobody scrapes.
+fn keep_bounded(metrics: PrometheusHandle) {
+    const EVERY: Duration = Duration::from_secs(5);
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(UPKEEP);
+        let mut tick = tokio::time::interval(EVERY);
         loop {
             tick.tick().await;
-            upkeep.run_upkeep();
+            metrics.run_upkeep();
         }
     });
-    handle.clone()
 }
 
 /// Resolves with the name of the first SIGTERM or SIGINT.

@@ -9,10 +9,10 @@ async fn main() -> ExitCode {
     let arguments = cli::parse();
     let done = match arguments.command() {
         cli::Command::Serve(serve) => match arguments.settings(serve.overrides()) {
-            Ok(settings) => {
-                telemetry::install(&settings.telemetry);
-                app::run(&settings).await.map_err(|error| cli::CliError::Start(Box::new(error)))
-            }
+            Ok(settings) => match telemetry::install_logs(&settings.telemetry) {
+                Ok(()) => app::run(&settings).await.map_err(|error| cli::CliError::Start(Box::new(error))),
+                Err(error) => Err(cli::CliError::Start(Box::new(error))),
+            },
             Err(error) => Err(error),
         },
         _ => cli::run(&arguments).await,

@@ -55,6 +55,8 @@ meters! {
         "Spans taken into the queue.";
     SPANS_REJECTED = "tracefall_spans_rejected_total", Counter, Count, ["reason"],
         "Spans refused for good, because they are wrong or too large.";
+    REQUESTS_REFUSED = "tracefall_requests_refused_total", Counter, Count, ["reason"],
+        "Ingest requests of which nothing could be read: undecodable, too large, or no memory was free.";
     REQUESTS_DISABLED = "tracefall_requests_disabled_total", Counter, Count, [],
         "Ingest requests answered without being read, because ingest is switched off.";
     IN_FLIGHT_BYTES = "tracefall_in_flight_bytes", Gauge, Bytes, [],
@@ -70,9 +72,7 @@ meters! {
     BATCH_SPANS = "tracefall_batch_spans", Histogram(SPANS), Count, [],
         "Spans in one batch.";
     COMMIT_FAILURES = "tracefall_commit_failures_total", Counter, Count, [],
-        "Commits that failed.";
-    COMMIT_RETRIES = "tracefall_commit_retries_total", Counter, Count, [],
-        "Commits tried again.";
+        "Commits that failed and are tried again.";
     DEAD_LETTERS = "tracefall_dead_letters_total", Counter, Count, [],
         "Spans that the store refused as data and that were put aside.";
 
@@ -89,6 +89,9 @@ meters! {
         "Size of the store.";
     STORE_OPEN_SPANS = "tracefall_store_open_spans", Gauge, Count, [],
         "Spans in the store that have not ended.";
+
+    STORE_DEAD_LETTERS = "tracefall_store_dead_letters", Gauge, Count, [],
+        "Dead letters in the store.";
 
     // HTTP
     HTTP_REQUESTS = "tracefall_http_requests_total", Counter, Count, ["method", "route", "status"],

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::terminal::print;
-use crate::access::keys;
+use crate::access::keys::{GeneratedKey, Keys as AccessKeys};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Keys {
@@ -15,14 +15,14 @@ pub enum Keys {
 impl Keys {
     pub fn run(&self) -> Result<(), CliError> {
         let Keys::Generate = self;
-        let (key, key_sha256) = keys::generate();
+        let GeneratedKey { key, sha256 } = AccessKeys::generate();
         Ok(print(&format!(
             "key for the client:        {key}\n\
              \n\
              for tracefall.toml (only the hash; choose the scopes):\n\
              [[access.keys]]\n\
              name = \"a name for the logs\"\n\
-             key_sha256 = \"{key_sha256}\"\n\
+             key_sha256 = \"{sha256}\"\n\
              scopes = [\"ingest\"]\n"
         ))?)
     }

@@ -61,7 +61,7 @@ pub struct Serve {
     port: Option<u16>,
     /// Folder of the embedded store [default: ./tracefall-data].
     #[arg(long, value_name = "FOLDER")]
-    data_dir: Option<PathBuf>,
+    data_dir: Option<String>,
 }
 
 /// Why a command failed; the text says what to do next.
@@ -102,7 +102,7 @@ impl Arguments {
 
 impl Serve {
     pub fn overrides(&self) -> Overrides {
-        Overrides { host: self.host.clone(), port: self.port, data_dir: self.data_dir.clone() }
+        Overrides { host: self.host.clone(), port: self.port, data_dir: self.data_dir.clone(), ..Overrides::default() }
     }
 }
 

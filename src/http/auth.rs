@@ -6,9 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Denied};
 use crate::access::host;
-use crate::access::keys::Denied;
 use crate::http::Services;
 use crate::http::error::ApiError;
 use crate::model::tenant::Scope;
@@ -41,18 +40,13 @@ fn caller_with(parts: &Parts, services: &Services, scope: Scope) -> Result<Calle
         }
     });
     let caller = services.keys.caller(bearer)?;
-    if caller.may(scope) {
-        return Ok(caller);
-    }
-    Err(ApiError::new(
-        StatusCode::FORBIDDEN,
-        format!("the key {:?} lacks the scope {}", caller.name, format!("{scope:?}").to_lowercase()),
-    ))
+    caller.require(scope)?;
+    Ok(caller)
 }
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
-        ApiError::new(StatusCode::UNAUTHORIZED, denied.to_string())
+        ApiError::new(StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED), denied.to_string())
     }
 }
 

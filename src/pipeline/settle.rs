@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::analysis::summary;
@@ -58,7 +58,7 @@ impl Settler {
             waiting: HashMap::new(),
             quiet: Duration::from_millis(settings.settle_quiet_ms),
             max_age: Duration::from_millis(settings.settle_max_age_ms),
-            deadline_ns: i64::try_from(settings.abandoned_after_secs.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX),
+            deadline_ns: settings.abandoned_after_ns(),
             clock,
         };
         (settler, sender)
@@ -116,7 +116,11 @@ impl Settler {
                 tracing::warn!(%error, traces = chunk.len(), "cannot settle; it is tried again");
                 continue;
             }
-            chunk.iter().for_each(|trace| drop(self.waiting.remove(trace)));
+            for trace in chunk {
+                if let Some(times) = self.waiting.remove(trace) {
+                    histogram!(meters::SETTLE_LAG_SECONDS).record(times.first.elapsed().as_secs_f64());
+                }
+            }
             counter!(meters::TRACES_SETTLED).increment(chunk.len() as u64);
         }
         gauge!(meters::TRACES_UNSETTLED).set(self.waiting.len() as f64);

@@ -35,9 +35,9 @@ impl Upkeep {
     async fn look_after(&self) -> Result<(), StoreError> {
         self.store.prepare_days(self.clock.now()).await?;
         let size = self.store.size().await?;
-        gauge!(meters::STORED_BYTES).set(size.bytes as f64);
-        gauge!(meters::OPEN_SPANS).set(size.open_spans as f64);
-        gauge!(meters::DEAD_LETTERS_KEPT).set(size.dead_letters as f64);
+        gauge!(meters::STORE_BYTES).set(size.bytes as f64);
+        gauge!(meters::STORE_OPEN_SPANS).set(size.open_spans as f64);
+        gauge!(meters::STORE_DEAD_LETTERS).set(size.dead_letters as f64);
         Ok(())
     }
 }

@@ -48,6 +48,11 @@ impl Default for PipelineSettings {
 }
 
 impl PipelineSettings {
+    /// [`PipelineSettings::abandoned_after_secs`] in nanoseconds.
+    pub fn abandoned_after_ns(&self) -> i64 {
+        i64::try_from(self.abandoned_after_secs.saturating_mul(1_000_000_000)).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn check(&self, problems: &mut Problems) {
         const HOUR_MS: u64 = 3_600_000;
         const YEAR_SECS: u64 = 365 * 86_400;

@@ -16,7 +16,7 @@ pub struct ServerSettings {
     pub host: String,
     /// TCP port; 0 takes any free one. 4318 is OTLP's.
     pub port: u16,
-    /// Seconds after which a request that is still unanswered is answered 503.
+    /// Seconds that a request's body may take to arrive (408), and that its answer may take after that (503).
     pub request_timeout_secs: u64,
     /// Seconds that a shutdown may take: requests are finished and accepted spans are stored within them.
     pub shutdown_timeout_secs: u64,
@@ -24,6 +24,8 @@ pub struct ServerSettings {
     pub cors_origins: Vec<String>,
     /// Inflated bytes of all request bodies being read at one moment. Beyond it: 503 with Retry-After.
     pub in_flight_bytes: usize,
+    /// Connections at one moment; further ones wait to be accepted.
+    pub max_connections: usize,
     /// Bodies that are inflated and decoded at one moment; 0 means one per processor core.
     pub decode_threads: usize,
 }
@@ -37,6 +39,7 @@ impl Default for ServerSettings {
             shutdown_timeout_secs: 10,
             cors_origins: Vec::new(),
             in_flight_bytes: 96 << 20,
+            max_connections: 1_024,
             decode_threads: 0,
         }
     }
@@ -73,6 +76,7 @@ impl ServerSettings {
         }
         problems.within("server.request_timeout_secs", self.request_timeout_secs, 1..=3_600);
         problems.within("server.shutdown_timeout_secs", self.shutdown_timeout_secs, 1..=3_600);
+        problems.within("server.max_connections", self.max_connections, 1..=1_000_000);
         problems.within("server.decode_threads", self.decode_threads, 0..=1_024);
         for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {
             problems.add(

@@ -21,6 +21,7 @@ use crate::model::search::{Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
+use crate::settings::store::{StoreLocation, StoreSettings};
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -31,6 +32,28 @@ pub struct Store {
     pub traces: Arc<dyn TraceReader>,
     pub rollups: Arc<dyn RollupStore>,
     pub maintenance: Arc<dyn Maintenance>,
+}
+
+/// Opens the store that the settings name, making it if it is missing. Applies no migration.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if it cannot be made or opened, [`StoreError::Other`] if the settings name none.
+pub async fn open(settings: &StoreSettings) -> Result<Store> {
+    match location(settings)? {
+        StoreLocation::Sqlite(path) => sqlite::open(&path, &settings.sqlite).await,
+    }
+}
+
+/// Where the store is, in words for a log or a command's answer; never with a password.
+pub fn place(settings: &StoreSettings) -> String {
+    match settings.location() {
+        Ok(StoreLocation::Sqlite(path)) => format!("SQLite file {}", path.display()),
+        Err(reason) => reason,
+    }
+}
+
+fn location(settings: &StoreSettings) -> Result<StoreLocation> {
+    settings.location().map_err(|reason| StoreError::Other { doing: "find the store", source: reason.into() })
 }
 
 /// Takes spans in.

@@ -107,9 +107,10 @@ pub async fn post_spans(
     }
 
     let accepted = spans.len();
-    let receipt = services.pipeline.submit(spans).inspect_err(|_| {
-        counter!(meters::SPANS_REJECTED, "reason" => "busy").increment(accepted as u64);
-    })?;
+    let receipt = services
+        .pipeline
+        .submit(spans)
+        .inspect_err(|_| counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1))?;
     counter!(meters::SPANS_ACCEPTED).increment(accepted as u64);
     let answer = Accepted { accepted, rejected, ..Accepted::default() };
     let answer = match parameters.wait {
