@@ -1,0 +1,334 @@
+//! JSON text, taken apart without building a tree.
+//!
+//! Every value stays the slice of the body it came as, and is understood by its first byte. serde_json walks the text:
+//! without recursion, so that depth costs nothing, and with every rule of RFC 8259 but one: whether `\u` escapes pair up
+//! is looked at here, where a value is used, so that a lone surrogate costs one span and not the body.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A member of an object: its key with the quotes, and its value, both as they were written.
+pub(super) type Member<'a> = (&'a str, &'a str);
+
+/// A string holds half of a surrogate pair, which is no character and which no database keeps.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LoneSurrogate;
+
+/// Appends the members of an object.
+///
+/// # Errors
+/// If `object` is not exactly one JSON object.
+pub(super) fn members<'a>(object: &'a str, into: &mut Vec<Member<'a>>) -> serde_json::Result<()> {
+    walk_members(object, |key, value| {
+        into.push((key, value));
+        true
+    })
+}
+
+/// Hands each member of an object, which is known to be one, to `each`, until that fails.
+pub(super) fn for_each_member<'a, E>(
+    object: &'a str,
+    mut each: impl FnMut(&'a str, &'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut outcome = Ok(());
+    // A failed walk can only be the one that was stopped: the text has been read before, when the span was found in it.
+    let _ = walk_members(object, |key, value| {
+        outcome = each(key, value);
+        outcome.is_ok()
+    });
+    outcome
+}
+
+fn walk_members<'a>(object: &'a str, each: impl FnMut(&'a str, &'a str) -> bool) -> serde_json::Result<()> {
+    struct Each<F>(F);
+
+    impl<'a, F: FnMut(&'a str, &'a str) -> bool> Visitor<'a> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some((key, value)) = map.next_entry::<&'a RawValue, &'a RawValue>()? {
+                if !(self.0)(key.get(), value.get()) {
+                    return Err(A::Error::custom("stopped"));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(object);
+    serde::Deserializer::deserialize_map(&mut deserializer, Each(each))?;
+    deserializer.end()
+}
+
+/// Hands each element of an array to `each`, as it is read, until that answers `false`.
+///
+/// # Errors
+/// If `array` is not exactly one JSON array; elements before the fault have been handed out.
+pub(super) fn elements<'a>(array: &'a str, each: impl FnMut(&'a str) -> bool) -> serde_json::Result<()> {
+    struct Each<'s, F> {
+        each: F,
+        stopped: &'s mut bool,
+    }
+
+    impl<'a, F: FnMut(&'a str) -> bool> Visitor<'a> for Each<'_, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
+            while let Some(element) = elements.next_element::<&'a RawValue>()? {
+                if !(self.each)(element.get()) {
+                    *self.stopped = true;
+                    return Err(A::Error::custom("stopped"));
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut stopped = false;
+    let mut deserializer = serde_json::Deserializer::from_str(array);
+    let outcome = serde::Deserializer::deserialize_seq(&mut deserializer, Each { each, stopped: &mut stopped });
+    if stopped {
+        return Ok(());
+    }
+    outcome?;
+    deserializer.end()
+}
+
+/// The characters of a JSON string, which borrows unless it holds an escape.
+pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
+    let inner = inside(raw);
+    if !inner.as_bytes().contains(&b'\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    serde_json::from_str(raw).map(Cow::Owned).map_err(|_| LoneSurrogate)
+}
+
+/// What stands between the quotes of a JSON string.
+pub(super) fn inside(raw: &str) -> &str {
+    raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// What kind of value a text holds, with its article, for messages.
+pub(super) fn kind(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+pub(super) fn is_null(raw: &str) -> bool {
+    raw.starts_with('n')
+}
+
+/// Whether the value is an object or an array.
+pub(super) fn is_container(raw: &str) -> bool {
+    raw.starts_with(['{', '['])
+}
+
+/// Whether the value nests objects and arrays deeper than `levels`, itself being the first. Costs a walk over the text,
+/// but only where the text is long enough to hold that many brackets.
+pub(super) fn deeper_than(raw: &str, levels: usize) -> bool {
+    if !is_container(raw) || raw.len() / 2 <= levels {
+        return false;
+    }
+    let mut depth = 0usize;
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > levels {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+    }
+    false
+}
+
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The same JSON text with every `\u0000` replaced by `\ufffd`, since PostgreSQL keeps no NUL. Borrows if there is none.
+pub(super) fn without_nul(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
+    let bytes = raw.as_bytes();
+    let mut clean: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(step) = bytes[at..].iter().position(|&byte| byte == b'\\') {
+        at += step;
+        if bytes.get(at + 1) != Some(&b'u') {
+            at += 2;
+            continue;
+        }
+        match code_unit(bytes, at) {
+            Some(0) => {
+                clean.get_or_insert_with(|| bytes.to_vec())[at + 2..at + 6].copy_from_slice(b"fffd");
+                at += 6;
+            }
+            Some(0xd800..=0xdbff) => match code_unit(bytes, at + 6) {
+                Some(0xdc00..=0xdfff) => at += 12,
+                _ => return Err(LoneSurrogate),
+            },
+            Some(0xdc00..=0xdfff) | None => return Err(LoneSurrogate),
+            Some(_) => at += 6,
+        }
+    }
+    match clean {
+        None => Ok(Cow::Borrowed(raw)),
+        Some(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| LoneSurrogate),
+    }
+}
+
+/// The number of the `\uXXXX` escape that begins at `at`.
+fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let escape = bytes.get(at..at + 6)?;
+    if !escape.starts_with(b"\\u") {
+        return None;
+    }
+    u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+}
+
+/// A JSON string, quotes included, of at most `limit` bytes that begins as `raw` does: a longer string is cut between
+/// two characters and closed; of any other value the JSON text itself is cut and becomes the string.
+pub(super) fn cut(raw: &str, limit: usize) -> String {
+    let mut text = String::with_capacity(limit.min(raw.len()) + 2);
+    text.push('"');
+    let room = limit.saturating_sub(1);
+    if raw.starts_with('"') {
+        let inner = inside(raw);
+        text.push_str(&inner[..whole_characters(inner, room.saturating_sub(1))]);
+    } else {
+        for character in raw.chars() {
+            let escape = match character {
+                '"' | '\\' => Some(character),
+                '\n' => Some('n'),
+                '\r' => Some('r'),
+                '\t' => Some('t'),
+                _ => None,
+            };
+            let width = escape.map_or(character.len_utf8(), |_| 2);
+            if text.len() + width > room {
+                break;
+            }
+            text.extend(escape.map(|_| '\\'));
+            text.push(escape.unwrap_or(character));
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// How many of the first `limit` bytes of a string's inside end between two characters: no escape, no surrogate pair and
+/// no UTF-8 sequence is torn.
+fn whole_characters(inner: &str, limit: usize) -> usize {
+    let bytes = inner.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let width = match (bytes[at], bytes.get(at + 1)) {
+            (b'\\', Some(b'u')) if matches!(code_unit(bytes, at), Some(0xd800..=0xdbff)) => 12,
+            (b'\\', Some(b'u')) => 6,
+            (b'\\', _) => 2,
+            (byte, _) if byte < 0x80 => 1,
+            _ => inner[at..].chars().next().map_or(1, char::len_utf8),
+        };
+        if at + width > limit {
+            break;
+        }
+        at += width;
+    }
+    at
+}
+
+/// Writes a string as JSON.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// What a message may repeat of its input: at most 64 characters, escaped so that it cannot break a log line.
+pub(super) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(64) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_falls_into_its_members_as_written() {
+        let mut found = Vec::new();
+        members(r#" {"a" : [1, {"b":2}], "\u0063":"x\"y" } "#, &mut found).unwrap();
+        assert_eq!(found, [("\"a\"", "[1, {\"b\":2}]"), ("\"\\u0063\"", "\"x\\\"y\"")]);
+        assert!(members("{} {}", &mut found).is_err());
+    }
+
+    #[test]
+    fn a_deep_text_is_found_without_recursion() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert!(deeper_than(&deep, 64));
+        assert!(!deeper_than(&deep, 1_000_000));
+        assert!(!deeper_than(&format!("[\"{}\"]", "[{".repeat(500)), 1), "brackets in strings do not count");
+        assert!(!deeper_than(&format!("[{}]", ["[]"; 500].join(",")), 2));
+    }
+
+    #[test]
+    fn nul_is_replaced_and_an_escaped_backslash_is_not_mistaken_for_it() {
+        assert_eq!(without_nul(r#""a\u0000b""#).unwrap(), r#""a\ufffdb""#);
+        assert_eq!(without_nul(r#""a\\u0000b""#).unwrap(), r#""a\\u0000b""#);
+        assert_eq!(without_nul(r#"{"a\n":"\ud83d\ude00"}"#).unwrap(), r#"{"a\n":"\ud83d\ude00"}"#);
+        for lone in [r#""\ud83d""#, r#""\ud83dx""#, r#""\ude00\ud83d""#, r#""\ud83d\n""#] {
+            assert_eq!(without_nul(lone), Err(LoneSurrogate), "{lone}");
+            assert_eq!(string(lone), Err(LoneSurrogate), "{lone}");
+        }
+    }
+
+    #[test]
+    fn a_cut_text_is_a_json_string_within_its_limit() {
+        let texts = [
+            r#""plain text""#,
+            r#""éééééé""#,
+            r#""\ud83d\ude00\ud83d\ude00""#,
+            r#""\n\"\\\u0041""#,
+            "{\"a\": [1,\n2]}",
+            "[\"é\\n\"]",
+        ];
+        for text in texts {
+            for limit in 2..text.len() {
+                let cut = cut(text, limit);
+                assert!(cut.len() <= limit, "{text} at {limit} is {cut}");
+                let value: String = serde_json::from_str(&cut).unwrap();
+                let whole = if text.starts_with('"') { serde_json::from_str(text).unwrap() } else { text.to_owned() };
+                assert!(whole.starts_with(&value), "{text} at {limit} is {cut}");
+            }
+        }
+    }
+}
