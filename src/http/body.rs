@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -116,15 +116,15 @@ impl Intake {
         let limit = self.limits.max_wire_bytes;
         let mut first: Option<Bytes> = None;
         let mut rest = BytesMut::new();
+        if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced > limit) {
+            return Err(too_long(limit));
+        }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?;
             let Ok(chunk) = frame.into_data() else { continue };
             let so_far = first.as_ref().map_or(0, Bytes::len) + rest.len();
             if so_far + chunk.len() > limit {
-                return Err(ApiError::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("the body has more than {limit} bytes (limit max_wire_bytes); send it in parts"),
-                ));
+                return Err(too_long(limit));
             }
             if !self.reserve(room, chunk.len()) {
                 return Err(ApiError::unavailable("too much is being taken in at this moment; send the same again"));
@@ -164,6 +164,13 @@ impl Intake {
     }
 }
 
+fn too_long(limit: usize) -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body has more than {limit} bytes (limit max_wire_bytes); send it in parts"),
+    )
+}
+
 fn stopped() -> ApiError {
     ApiError::unavailable("the service is shutting down")
 }
@@ -171,11 +178,9 @@ fn stopped() -> ApiError {
 fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
     let (value, more) = (values.next(), values.next());
-    let text = value.map_or(Some(""), |value| value.to_str().ok());
-    text.filter(|_| more.is_none()).and_then(media::Encoding::parse).ok_or_else(|| {
-        ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "this Content-Encoding is not known here; known are gzip, zstd, deflate and identity",
-        )
-    })
+    let text = match (value, more) {
+        (Some(_), Some(_)) => Some("several encodings"),
+        (value, _) => value.map(|value| value.to_str().unwrap_or("unreadable")),
+    };
+    Ok(media::encoding(text)?)
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::pipeline::Busy;
 use crate::store::StoreError;
 use crate::wire::inflate::InflateError;
+use crate::wire::media::MediaError;
 use crate::wire::{DecodeError, Rejected};
 
 /// An answer that is not the one that was asked for.
@@ -108,6 +109,12 @@ impl From<DecodeError> for ApiError {
             DecodeError::TooManySpans { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<MediaError> for ApiError {
+    fn from(error: MediaError) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
     }
 }
 

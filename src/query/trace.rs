@@ -1,20 +1,27 @@
 //! The spans of a trace, whole.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::model::ids::TraceId;
+use crate::model::ids::{SpanId, TraceId};
+use crate::model::span::Outcome;
 use crate::model::tenant::TenantId;
 use crate::query::Queries;
 use crate::store::{Detail, StoreError};
-use crate::wire::native::SpanJson;
+use crate::wire::native;
 
-/// Every span of a trace with all that is known of it, ordered by start, in the form in which spans are posted.
+/// Every span of a trace with all that is known of it, ordered by start.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TraceSpans {
     #[schema(value_type = String)]
     pub trace_id: TraceId,
+    /// In the form in which spans are posted: what is read here can be posted again.
     #[schema(value_type = Vec<Object>)]
-    pub spans: Vec<SpanJson>,
+    pub spans: Vec<Box<RawValue>>,
+    /// Open spans that have been silent for so long that nobody waits for their end any more.
+    #[schema(value_type = Vec<String>)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<SpanId>,
     /// Whether the trace has more spans than these.
     pub truncated: bool,
 }
@@ -25,11 +32,20 @@ impl Queries {
     /// # Errors
     /// What the store says.
     pub async fn trace(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<TraceSpans>, StoreError> {
-        let trace = self.load(tenant, trace_id, Detail::Full).await?;
-        Ok(trace.map(|trace| TraceSpans {
+        let Some(trace) = self.load(tenant, trace_id, Detail::Full).await? else { return Ok(None) };
+        let now = self.clock.now();
+        let is_abandoned = |outcome: Outcome| outcome == Outcome::Abandoned;
+        Ok(Some(TraceSpans {
             trace_id,
             truncated: trace.truncated,
-            spans: trace.spans.into_iter().map(SpanJson).collect(),
+            abandoned: trace
+                .spans
+                .iter()
+                .filter(|span| is_abandoned(span.outcome(now, self.deadline_ns)))
+                .map(|span| span.span_id)
+                .collect(),
+            // Encoding writes JSON, so reading it as such does not fail.
+            spans: trace.spans.iter().filter_map(|span| RawValue::from_string(native::encode(span)).ok()).collect(),
         }))
     }
 }

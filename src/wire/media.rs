@@ -19,6 +19,18 @@ pub enum Encoding {
     Zstd,
 }
 
+impl Encoding {
+    /// Its name in HTTP's registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+            Encoding::Deflate => "deflate",
+            Encoding::Zstd => "zstd",
+        }
+    }
+}
+
 /// A header that names what is not understood here: the answer is 415.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {

@@ -1,6 +1,7 @@
 //! Bytes to spans and back: one file per format, decoding and encoding side by side. Pure: no I/O, no clock.
 
 pub mod context;
+pub mod inflate;
 mod json;
 mod key_table;
 pub mod media;

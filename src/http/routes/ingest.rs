@@ -15,8 +15,7 @@ use crate::http::negotiate::Query;
 use crate::meters;
 use crate::pipeline::Stored;
 use crate::wire::context::Carried;
-use crate::wire::media::Framing;
-use crate::wire::{DecodeContext, Decoded, Rejected, native};
+use crate::wire::{DecodeContext, Decoded, Rejected, media, native};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -83,7 +82,8 @@ pub async fn post_spans(
         let disabled = Accepted { disabled: true, ..Accepted::default() };
         return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
     }
-    let framing = framing(&headers)?;
+    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("unreadable"));
+    let framing = media::framing(content_type)?;
     let carried = Carried::from_headers(|name| {
         headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
     });
@@ -125,14 +125,6 @@ fn stored(stored: Stored, answer: Accepted) -> (StatusCode, Accepted) {
         Stored::NotYet => (StatusCode::ACCEPTED, answer),
         Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
     }
-}
-
-fn framing(headers: &HeaderMap) -> Result<Framing, ApiError> {
-    let value = match headers.get(header::CONTENT_TYPE) {
-        None => None,
-        Some(value) => Some(value.to_str().unwrap_or("unreadable")),
-    };
-    Framing::parse(value).map_err(|error| ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()))
 }
 
 fn count_refused(status: StatusCode) {
