@@ -12,16 +12,16 @@ use super::time::UnixNanos;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceRollup {
     pub trace_id: TraceId,
-    /// The root's service; the earliest span's where no root is known yet.
+    /// The root's service; the earliest orphan's while the root has not come.
     pub root_service: Option<String>,
     pub root_operation: Option<String>,
-    /// The root's terminal status; else running, or abandoned.
+    /// The root's terminal status; else running, or abandoned: see `analysis::summary`.
     pub status: Outcome,
     /// The earliest start of any span, or the time the trace was first heard of.
     pub started_at: UnixNanos,
     /// The latest end of any span, absent while none has ended.
     pub ended_at: Option<UnixNanos>,
-    /// From `started_at` to the root's end; absent while the root is open.
+    /// The root's duration; absent while it is open. Without a root, the time that the spans cover together.
     pub duration_ns: Option<i64>,
     /// Of the failed span that no other failed span caused: see `analysis::summary`.
     pub error_type: Option<String>,
