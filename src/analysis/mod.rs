@@ -9,6 +9,7 @@
 
 pub mod critical_path;
 pub mod duration;
+mod layout;
 pub mod notes;
 pub mod self_time;
 pub mod skew;

@@ -100,7 +100,7 @@ impl Notes<'_> {
             .into_iter()
             .map(|(_, (node, id))| {
                 let orphans = self.tree.children(node);
-                let message = format!("{} parent {id}, which has not arrived", spans(orphans.len(), "names", "name"));
+                let message = format!("{} parent {id}, which has not arrived", self.who(orphans, "names", "name"));
                 self.note(NoteCode::MissingParent, message, orphans)
             })
             .collect();
@@ -109,7 +109,7 @@ impl Notes<'_> {
                 rest.iter().flat_map(|(_, (node, _))| self.tree.children(*node)).copied().collect();
             let message = format!(
                 "{} {} further parents, which have not arrived either",
-                spans(orphans.len(), "names", "name"),
+                self.who(&orphans, "names", "name"),
                 rest.len()
             );
             notes.push(self.note(NoteCode::MissingParent, message, &orphans));
@@ -149,11 +149,11 @@ impl Notes<'_> {
 
     fn backwards(&self) -> Option<Note> {
         let (nodes, most) = self.select(|_, slot| slot.backwards_ns);
-        let message = match nodes.as_slice() {
-            [] => return None,
-            [node] => format!("{} ends {} before it starts; drawn without length", self.name(*node), human(most)),
-            _ => format!("{} spans end up to {} before they start; drawn without length", nodes.len(), human(most)),
-        };
+        if nodes.is_empty() {
+            return None;
+        }
+        let they = if nodes.len() == 1 { "it starts" } else { "they start" };
+        let message = format!("{} before {they}; drawn without length", self.by_how_much(&nodes, "ends", "end", most));
         Some(self.note(NoteCode::EndsBeforeStart, message, &nodes))
     }
 
@@ -161,7 +161,7 @@ impl Notes<'_> {
         let (nodes, _) = self.select(|_, slot| i64::from(slot.clock_suspect));
         let message = format!(
             "{} times that cannot be right (before the year 2000, or later than the span was last heard of)",
-            spans(nodes.len(), "has", "have")
+            self.who(&nodes, "has", "have")
         );
         (!nodes.is_empty()).then(|| self.note(NoteCode::ClockSuspect, message, &nodes))
     }
@@ -203,11 +203,11 @@ impl Notes<'_> {
         let mut notes = Vec::new();
         if !early.is_empty() {
             let message =
-                format!("{} up to {} before the parent", spans(early.len(), "starts", "start"), human(most_early));
+                format!("{} before {}", self.by_how_much(&early, "starts", "start", most_early), parents(&early));
             notes.push(self.note(NoteCode::StartsBeforeParent, message, &early));
         }
         if !late.is_empty() {
-            let message = format!("{} up to {} after the parent", spans(late.len(), "ends", "end"), human(most_late));
+            let message = format!("{} after {}", self.by_how_much(&late, "ends", "end", most_late), parents(&late));
             notes.push(self.note(NoteCode::OutlivesParent, message, &late));
         }
         notes
@@ -218,13 +218,13 @@ impl Notes<'_> {
         let (ends, _) = self.select(|_, slot| i64::from(slot.unknown_end));
         let mut notes = Vec::new();
         if !starts.is_empty() {
-            let message = format!("{} without a start; drawn at the end", spans(starts.len(), "came", "came"));
+            let message = format!("{} without a start; drawn at the end", self.who(&starts, "came", "came"));
             notes.push(self.note(NoteCode::UnknownStart, message, &starts));
         }
         if !ends.is_empty() {
             let message = format!(
                 "{} at a time that was not told; drawn as long as the children",
-                spans(ends.len(), "ended", "ended")
+                self.who(&ends, "ended", "ended")
             );
             notes.push(self.note(NoteCode::UnknownEnd, message, &ends));
         }
@@ -235,7 +235,7 @@ impl Notes<'_> {
         let (nodes, _) = self.select(|_, slot| i64::from(slot.outcome == Some(Outcome::Abandoned)));
         let message = format!(
             "{} ended, and nothing was heard of {} for more than {}",
-            spans(nodes.len(), "never", "never"),
+            self.who(&nodes, "never", "never"),
             if nodes.len() == 1 { "it" } else { "them" },
             human(deadline_ns)
         );
@@ -260,6 +260,20 @@ impl Notes<'_> {
         Note { code, message, span_ids }
     }
 
+    /// `modal.inference (00f0…) names`, `3 spans name`.
+    fn who(&self, nodes: &[usize], singular: &str, plural: &str) -> String {
+        match nodes {
+            [one] => format!("{} {singular}", self.name(*one)),
+            several => format!("{} spans {plural}", several.len()),
+        }
+    }
+
+    /// `modal.inference (00f0…) ends 5 ms`, `3 spans end up to 5 ms`.
+    fn by_how_much(&self, nodes: &[usize], singular: &str, plural: &str, most_ns: i64) -> String {
+        let up_to = if nodes.len() == 1 { "" } else { "up to " };
+        format!("{} {up_to}{}", self.who(nodes, singular, plural), human(most_ns))
+    }
+
     fn name(&self, node: usize) -> String {
         let span = &self.trace.spans[node];
         match span.operation() {
@@ -269,7 +283,6 @@ impl Notes<'_> {
     }
 }
 
-/// `1 span names`, `3 spans name`.
-fn spans(count: usize, singular: &str, plural: &str) -> String {
-    if count == 1 { format!("1 span {singular}") } else { format!("{count} spans {plural}") }
+fn parents(nodes: &[usize]) -> &'static str {
+    if nodes.len() == 1 { "its parent" } else { "their parents" }
 }

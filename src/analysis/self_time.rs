@@ -22,7 +22,7 @@ pub struct Among {
 pub fn self_times(tree: &Tree, timeline: &Timeline) -> Vec<i64> {
     let mut times = vec![0; tree.node_count()];
     let mut children: Vec<(u64, u64)> = Vec::new();
-    for node in 0..tree.span_count() {
+    for (node, time) in times.iter_mut().enumerate().take(tree.span_count()) {
         let slot = timeline.slot(node);
         let (from, to) = (slot.start.as_u64(), slot.end.as_u64());
         children.clear();
@@ -36,7 +36,7 @@ pub fn self_times(tree: &Tree, timeline: &Timeline) -> Vec<i64> {
             covered += end.saturating_sub(covered_to.max(*start));
             covered_to = covered_to.max(*end);
         }
-        times[node] = i64::try_from(to - from - covered).unwrap_or(i64::MAX);
+        *time = i64::try_from(to - from - covered).unwrap_or(i64::MAX);
     }
     times
 }

@@ -166,14 +166,15 @@ fn odd_traces_are_explained_in_plain_sentences() {
             NoteCode::EndsBeforeStart,
             "b (0000000000000002) ends 5 ms before it starts; drawn without length",
         ),
-        ("a[0..9](b[..3])", NoteCode::UnknownStart, "1 span came without a start; drawn at the end"),
+        ("a[0..9](b[..3])", NoteCode::UnknownStart, "b (0000000000000002) came without a start; drawn at the end"),
         (
             "a[0..9](b[1..2]{heard=-400000})",
             NoteCode::ClockSuspect,
-            "1 span has times that cannot be right (before the year 2000, or later than the span was last heard of)",
+            "b (0000000000000002) has times that cannot be right (before the year 2000, or later than the span was last heard of)",
         ),
-        ("a[0..9](b[4..30])", NoteCode::OutlivesParent, "1 span ends up to 21 ms after the parent"),
-        ("x:a[10..90](x:b[4..30])", NoteCode::StartsBeforeParent, "1 span starts up to 6 ms before the parent"),
+        ("a[0..9](b[4..30])", NoteCode::OutlivesParent, "b (0000000000000002) ends 21 ms after its parent"),
+        ("a[0..9](b[4..30] c[5..12])", NoteCode::OutlivesParent, "2 spans end up to 21 ms after their parents"),
+        ("x:a[10..90](x:b[4..30])", NoteCode::StartsBeforeParent, "b (0000000000000002) starts 6 ms before its parent"),
         ("y:a[100..200](x:b[-40..40])", NoteCode::ClockSkew, "the clock of y seems 150 ms ahead of x"),
         ("x:a[100..200](y:b[-40..40])", NoteCode::ClockSkew, "the clock of y seems 150 ms behind x"),
     ] {
@@ -262,6 +263,11 @@ fn the_answer_is_cut_but_errors_and_the_critical_path_stay() {
     assert_eq!(truncated.what, "95 of 107 rows are not shown, 0 of them failed");
     assert_eq!(waterfall.rows.iter().map(|row| row.left_out).sum::<u32>(), 95);
     assert_eq!(waterfall.span_count, 107);
+
+    let mut unread = sketch::trace("a[0..9](b[1..2])").unwrap();
+    unread.truncated = true;
+    let truncated = build(&unread, at_ms(9), &Options::default()).truncated.unwrap();
+    assert_eq!((truncated.what.as_str(), truncated.rows), ("the trace has more than 2 spans", 0));
 }
 
 #[test]

@@ -11,15 +11,10 @@ use crate::model::span::{DEFAULT_DEADLINE_NS, Outcome, Span, SpanKind};
 use crate::model::time::UnixNanos;
 use crate::model::trace::Trace;
 
-use super::critical_path::{self, Segment};
+use super::layout::Layout;
 use super::notes::{self, Note};
-use super::self_time::{Among, among_siblings, self_times};
-use super::skew::Skew;
 use super::summary::{self, Counts, error_message};
-use super::timeline::{Slot, Timeline};
-use super::tree::Tree;
-use super::usage::{self, Tokens, Usage};
-use super::window;
+use super::usage::{self, Tokens};
 
 /// How to build a waterfall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +206,7 @@ pub struct Stretch {
 pub struct Truncated {
     pub what: String,
     pub next: Option<String>,
-    /// Rows that are not shown.
+    /// Rows that are not shown, of the spans that were read.
     pub rows: u32,
     /// Failed spans among them.
     pub errors: u32,
@@ -223,43 +218,21 @@ fn is_zero(number: &u32) -> bool {
 
 /// Lays `trace` out as it looks at `now`. O(n log n); a trace without spans has no rows.
 pub fn build(trace: &Trace, now: UnixNanos, options: &Options) -> Waterfall {
-    let tree = Tree::new(trace);
-    let mut timeline = Timeline::new(trace, &tree, now, options.deadline_ns);
-    let skew = Skew::find(trace, &tree, &timeline);
-    let notes = notes::collect(trace, &tree, &timeline, &skew, options);
-    if options.correct_skew {
-        skew.correct(&tree, &mut timeline);
-    }
-    let path = critical_path::segments(trace, &tree, &timeline, &skew);
-    let (started_at, ended_at) = timeline.extent().unwrap_or((now, now));
-    let layout = Layout {
-        self_ns: self_times(&tree, &timeline),
-        among: among_siblings(&tree, &timeline),
-        critical_ns: critical_times(&tree, &path),
-        chosen: Vec::new(),
-        left_out: Vec::new(),
-        trace,
-        tree,
-        timeline,
-        skew,
-        started_at,
-    };
-    let layout = layout.fit(options.max_rows);
+    let layout = Layout::new(trace, now, options);
     let Layout { tree, timeline, .. } = &layout;
 
     let counts = Counts::of(tree, timeline);
     let usage = usage::total(trace, tree);
     let root = tree.root_span().map(|node| &trace.spans[node]);
-    let extent_ns = ended_at.since(started_at);
     Waterfall {
         trace_id: trace.trace_id,
         root_span_id: root.map(|root| root.span_id),
         root_service: root.and_then(Span::service).map(str::to_owned),
         root_operation: root.and_then(Span::operation).map(str::to_owned),
         status: summary::status(tree, timeline),
-        started_at,
-        duration_ns: summary::duration_ns(tree, timeline).unwrap_or_else(|| layout.time_so_far(extent_ns)),
-        extent_ns,
+        started_at: layout.started_at,
+        duration_ns: summary::duration_ns(tree, timeline).unwrap_or_else(|| layout.time_so_far()),
+        extent_ns: layout.extent_ns,
         span_count: counts.spans,
         error_count: counts.errors,
         open_count: counts.open,
@@ -269,170 +242,11 @@ pub fn build(trace: &Trace, now: UnixNanos, options: &Options) -> Waterfall {
         tokens: usage.tokens(),
         cost_usd: usage.cost_usd(),
         error: summary::error_origin(trace, tree, timeline).map(|node| origin(&trace.spans[node])),
-        rows: tree.pre_order().iter().filter(|node| layout.chosen[**node]).map(|node| layout.row(*node)).collect(),
-        critical_path: layout.stretches(&path),
-        notes,
+        rows: layout.rows(),
+        critical_path: layout.stretches(),
+        notes: notes::collect(trace, tree, &layout.told, &layout.skew, options),
         truncated: layout.truncated(),
     }
-}
-
-/// All that is known of the nodes, by node.
-struct Layout<'a> {
-    trace: &'a Trace,
-    tree: Tree,
-    timeline: Timeline,
-    skew: Skew,
-    started_at: UnixNanos,
-    self_ns: Vec<i64>,
-    critical_ns: Vec<i64>,
-    among: Vec<Among>,
-    chosen: Vec<bool>,
-    left_out: Vec<u32>,
-}
-
-impl Layout<'_> {
-    fn fit(mut self, max_rows: usize) -> Self {
-        let origin = summary::error_origin(self.trace, &self.tree, &self.timeline);
-        let failed: Vec<bool> = (0..self.tree.node_count()).map(|node| self.timeline.slot(node).is_failed()).collect();
-        self.chosen = window::choose(&self.tree, origin, &self.critical_ns, &failed, max_rows);
-        self.left_out = window::left_out(&self.tree, &self.chosen);
-        self
-    }
-
-    fn time_so_far(&self, extent_ns: i64) -> i64 {
-        match self.tree.root_span().map(|root| self.timeline.slot(root)) {
-            Some(root) if self.tree.has_true_root() && !root.unknown_start => root.length_ns(),
-            _ => extent_ns,
-        }
-    }
-
-    fn row(&self, node: usize) -> Row {
-        match self.trace.spans.get(node) {
-            Some(span) => self.span_row(node, span),
-            None => self.bare_row(node),
-        }
-    }
-
-    fn span_row(&self, node: usize, span: &Span) -> Row {
-        let slot = self.timeline.slot(node);
-        let usage = Usage::of(span);
-        let (error_type, message) = (span.error_type(), error_message(span));
-        let is_error = slot.is_failed() || span.error_message().is_some() || error_type.is_some();
-        let told_ns = span.duration_ns().map(|ns| ns.max(0));
-        Row {
-            span_id: span.span_id,
-            parent_span_id: self.tree.parent(node).map(|parent| self.id(parent)).or(span.parent_span_id),
-            service: span.service().map(str::to_owned),
-            operation: span.operation().map(str::to_owned),
-            kind: span.span_kind(),
-            span_type: span.span_type().map(str::to_owned),
-            status: slot.outcome,
-            duration_ns: told_ns.filter(|_| !slot.is_open()),
-            elapsed_ns: slot.is_open().then(|| slot.length_ns()),
-            error: is_error
-                .then(|| RowError { error_type: error_type.map(str::to_owned), message: message.map(str::to_owned) }),
-            region: span.region().map(str::to_owned),
-            model: span.model().map(str::to_owned),
-            tokens: usage.tokens(),
-            cost_usd: usage.cost_usd(),
-            retry_count: span.retry_count(),
-            ..self.bare_row(node)
-        }
-    }
-
-    /// What is known of any node, placeholders too.
-    fn bare_row(&self, node: usize) -> Row {
-        let slot = self.timeline.slot(node);
-        Row {
-            span_id: self.id(node),
-            parent_span_id: None,
-            depth: self.tree.depth(node),
-            service: None,
-            operation: None,
-            kind: None,
-            span_type: None,
-            status: None,
-            offset_ns: slot.start.since(self.started_at),
-            length_ns: slot.length_ns(),
-            duration_ns: None,
-            elapsed_ns: None,
-            self_ns: self.self_ns[node],
-            critical_ns: self.critical_ns[node],
-            gap_ns: self.among[node].gap_ns,
-            concurrency: self.among[node].concurrency,
-            flags: self.flags(node, slot),
-            error: None,
-            region: None,
-            model: None,
-            tokens: None,
-            cost_usd: None,
-            retry_count: None,
-            child_count: u32::try_from(self.tree.children(node).len()).unwrap_or(u32::MAX),
-            left_out: self.left_out[node],
-        }
-    }
-
-    fn flags(&self, node: usize, slot: &Slot) -> Vec<Flag> {
-        let parent = self.tree.parent(node).filter(|parent| !self.tree.is_placeholder(*parent));
-        let parent = parent.map(|parent| self.timeline.slot(parent));
-        let was_cut = node < self.tree.span_count()
-            && self.tree.parent(node).is_none()
-            && self.trace.spans[node].parent_span_id.is_some();
-        [
-            (Flag::Orphan, self.tree.is_orphan(node)),
-            (Flag::Placeholder, self.tree.is_placeholder(node)),
-            (Flag::Skewed, self.skew.is_skewed(node)),
-            (Flag::Open, slot.is_open()),
-            (Flag::Abandoned, slot.outcome == Some(Outcome::Abandoned)),
-            (Flag::UnknownStart, slot.unknown_start),
-            (Flag::UnknownEnd, slot.unknown_end),
-            (Flag::Backwards, slot.backwards_ns > 0),
-            (Flag::ClockSuspect, slot.clock_suspect),
-            (Flag::Cycle, was_cut),
-            (Flag::Early, parent.is_some_and(|parent| slot.start < parent.start)),
-            (Flag::Late, parent.is_some_and(|parent| slot.end > parent.end)),
-            (Flag::Truncated, self.left_out[node] > 0),
-        ]
-        .into_iter()
-        .filter_map(|(flag, is_set)| is_set.then_some(flag))
-        .collect()
-    }
-
-    fn id(&self, node: usize) -> SpanId {
-        self.tree.missing_id(node).unwrap_or_else(|| self.trace.spans[node].span_id)
-    }
-
-    fn stretches(&self, path: &[Segment]) -> Vec<Stretch> {
-        path.iter()
-            .filter(|segment| self.chosen[segment.node])
-            .map(|segment| Stretch {
-                span_id: self.id(segment.node),
-                offset_ns: segment.start.since(self.started_at),
-                duration_ns: segment.end.since(segment.start),
-            })
-            .collect()
-    }
-
-    fn truncated(&self) -> Option<Truncated> {
-        let hidden: Vec<usize> = (0..self.tree.node_count()).filter(|node| !self.chosen[*node]).collect();
-        let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
-        let rows = count(hidden.len());
-        let errors = count(hidden.iter().filter(|node| self.timeline.slot(**node).is_failed()).count());
-        (rows > 0).then(|| Truncated {
-            what: format!("{rows} of {} rows are not shown, {errors} of them failed", self.tree.node_count()),
-            next: Some(format!("GET /v1/traces/{} lists the spans", self.trace.trace_id)),
-            rows,
-            errors,
-        })
-    }
-}
-
-fn critical_times(tree: &Tree, path: &[Segment]) -> Vec<i64> {
-    let mut times = vec![0_i64; tree.node_count()];
-    for segment in path {
-        times[segment.node] = times[segment.node].saturating_add(segment.end.since(segment.start));
-    }
-    times
 }
 
 fn origin(span: &Span) -> ErrorOrigin {
