@@ -32,7 +32,10 @@ async fn main() {
     let spans = number("INGEST_SPANS", 200_000);
     let rounds = number("INGEST_ROUNDS", 5);
     println!("{spans} spans a round, {SPANS_PER_REQUEST} a request, {CONNECTIONS} connections, {rounds} rounds");
-    println!("{:>5}  {:>22}  {:>28}  {:>7}  {:>7}", "round", "rusqlite rows/s (CPU us)", "service spans/s (CPU us)", "wall", "CPU");
+    println!(
+        "{:>5}  {:>22}  {:>28}  {:>7}  {:>7}",
+        "round", "rusqlite rows/s (CPU us)", "service spans/s (CPU us)", "wall", "CPU"
+    );
     let mut walls = Vec::new();
     let mut cpus = Vec::new();
     let mut rates = Vec::new();
@@ -43,7 +46,10 @@ async fn main() {
         let (wall, cpu) = (service.rate() / bare.rate(), service.cpu_us() / bare.cpu_us());
         println!(
             "{round:>5}  {:>14.0} ({:>5.1})  {:>20.0} ({:>5.1})  {wall:>7.2}  {cpu:>7.2}",
-            bare.rate(), bare.cpu_us(), service.rate(), service.cpu_us()
+            bare.rate(),
+            bare.cpu_us(),
+            service.rate(),
+            service.cpu_us()
         );
         walls.push(wall);
         cpus.push(cpu);
@@ -54,8 +60,14 @@ async fn main() {
     let mut latencies = acknowledgements(&Rows::new((rate * 10.0) as usize, 999), rate).await;
     latencies.sort();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("ack at half load ({rate:.0} spans/s, {} requests): p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-        latencies.len(), at(0.5), at(0.9), at(0.99), at(1.0));
+    println!(
+        "ack at half load ({rate:.0} spans/s, {} requests): p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        latencies.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
 }
 
 fn number(name: &str, default: usize) -> usize {
@@ -121,7 +133,8 @@ impl Rows {
                 trace_id[8..].copy_from_slice(&next().to_be_bytes());
             }
             let trace_number = index / SPANS_PER_TRACE;
-            let mut attributes = format!("{{\"http.route\":\"/v1/infer\",\"question_id\":\"q{}\",\"pad\":\"", next() % 500);
+            let mut attributes =
+                format!("{{\"http.route\":\"/v1/infer\",\"question_id\":\"q{}\",\"pad\":\"", next() % 500);
             let pad = 240 + (next() % 160) as usize;
             attributes.extend((0..pad).map(|_| char::from(b'a' + (next() % 26) as u8)));
             attributes.push_str("\"}");
@@ -142,17 +155,20 @@ impl Rows {
     }
 
     fn bodies(&self) -> Vec<String> {
-        self.0.chunks(SPANS_PER_REQUEST).map(|rows| {
-            let mut body = String::from("[");
-            for row in rows {
-                if body.len() > 1 {
-                    body.push(',');
+        self.0
+            .chunks(SPANS_PER_REQUEST)
+            .map(|rows| {
+                let mut body = String::from("[");
+                for row in rows {
+                    if body.len() > 1 {
+                        body.push(',');
+                    }
+                    row.json(&mut body);
                 }
-                row.json(&mut body);
-            }
-            body.push(']');
-            body
-        }).collect()
+                body.push(']');
+                body
+            })
+            .collect()
     }
 }
 
@@ -206,7 +222,9 @@ async fn reference(rows: &Rows) -> Measured {
     store.maintenance.close().await;
 
     let connection = Connection::open(folder.path().join("tracefall.db")).unwrap();
-    connection.execute_batch("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000; PRAGMA cache_size=-65536;").unwrap();
+    connection
+        .execute_batch("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000; PRAGMA cache_size=-65536;")
+        .unwrap();
     let date = Clock::system().now().to_string()[..10].replace('-', "");
     let sql = format!(
         "INSERT INTO spans_{date} (trace_id, span_id, tenant, parent_span_id, started_at, duration_ns, status, revision, \
@@ -223,13 +241,31 @@ async fn reference(rows: &Rows) -> Measured {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut insert = connection.prepare_cached(&sql).unwrap();
         for row in batch {
-            insert.execute(params![
-                row.trace_id, row.span_id, "default", row.parent.as_ref().map(|id| &id[..]), row.started_at as i64,
-                row.duration_ns as i64, status(row), 0, now, row.service(), OPERATIONS[row.operation], 3, "us-east",
-                row.execution_id, row.model.then_some("llama-3.2-1b"), row.model.then_some(812), row.model.then_some(97),
-                row.failed.then_some("Timeout"), row.failed.then_some("the call did not return within 300 s"),
-                "q1", row.attributes
-            ]).unwrap();
+            insert
+                .execute(params![
+                    row.trace_id,
+                    row.span_id,
+                    "default",
+                    row.parent.as_ref().map(|id| &id[..]),
+                    row.started_at as i64,
+                    row.duration_ns as i64,
+                    status(row),
+                    0,
+                    now,
+                    row.service(),
+                    OPERATIONS[row.operation],
+                    3,
+                    "us-east",
+                    row.execution_id,
+                    row.model.then_some("llama-3.2-1b"),
+                    row.model.then_some(812),
+                    row.model.then_some(97),
+                    row.failed.then_some("Timeout"),
+                    row.failed.then_some("the call did not return within 300 s"),
+                    "q1",
+                    row.attributes
+                ])
+                .unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();
     }
@@ -263,30 +299,32 @@ async fn acknowledgements(rows: &Rows, spans_per_second: f64) -> Vec<Duration> {
 async fn post_all(address: SocketAddr, bodies: Arc<Vec<String>>, every: Option<Duration>) -> Vec<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
-    let workers: Vec<_> = (0..CONNECTIONS).map(|_| {
-        let (bodies, next) = (bodies.clone(), next.clone());
-        tokio::spawn(async move {
-            let client = client();
-            let url = format!("http://{address}/v1/spans");
-            let mut latencies = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(body) = bodies.get(index) else { return latencies };
-                let due = every.map_or_else(Instant::now, |every| begun + every * index as u32);
-                tokio::time::sleep_until(due.into()).await;
+    let workers: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let (bodies, next) = (bodies.clone(), next.clone());
+            tokio::spawn(async move {
+                let client = client();
+                let url = format!("http://{address}/v1/spans");
+                let mut latencies = Vec::new();
                 loop {
-                    let request = client.post(&url).header("content-type", "application/json").body(body.clone());
-                    let status = request.send().await.unwrap().status();
-                    if status == 202 {
-                        break;
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(body) = bodies.get(index) else { return latencies };
+                    let due = every.map_or_else(Instant::now, |every| begun + every * index as u32);
+                    tokio::time::sleep_until(due.into()).await;
+                    loop {
+                        let request = client.post(&url).header("content-type", "application/json").body(body.clone());
+                        let status = request.send().await.unwrap().status();
+                        if status == 202 {
+                            break;
+                        }
+                        assert!(matches!(status.as_u16(), 429 | 503), "{status}");
+                        tokio::time::sleep(Duration::from_millis(5)).await;
                     }
-                    assert!(matches!(status.as_u16(), 429 | 503), "{status}");
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    latencies.push(due.elapsed());
                 }
-                latencies.push(due.elapsed());
-            }
+            })
         })
-    }).collect();
+        .collect();
     let mut latencies = Vec::new();
     for worker in workers {
         latencies.extend(worker.await.unwrap());

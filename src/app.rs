@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::access::keys::Keys;
+use crate::access::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
 use crate::pipeline::{self, Pipeline};

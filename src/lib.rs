@@ -1,15 +1,27 @@
 //! Tracefall: spans over HTTP into your own database, and answers out of it.
 //!
-//! The rooms, from the ground up; imports go down only (`tests/it/borders.rs` holds them to it).
+//! The rooms, from the ground up; imports go down only (`tests/it/borders.rs` holds them to it). ARCHITECTURE.md is the
+//! map and follows one span in and one question out.
 //!
-//! - floor 0: [`clock`], [`model`]: plain values
-//! - floor 1: [`wire`]: pure functions
-//! - floor 2: [`store`]: durable state, the only SQL
+//! - floor 0, plain values: [`model`], [`clock`], [`meters`], [`settings`]
+//! - floor 1, pure functions: [`wire`] (bytes to spans and back), [`analysis`] (a trace to a finding), [`render`] (a
+//!   finding to text)
+//! - floor 2, durable state: [`store`], the only SQL
+//! - floor 3: [`pipeline`] (the write path), [`query`] (the read path), [`access`] (who may)
+//! - floor 4, faces: [`http`], [`cli`]
+//! - floor 5: [`telemetry`], [`app`]
 
 pub mod access;
+pub mod analysis;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod http;
 pub mod meters;
 pub mod model;
+pub mod pipeline;
+pub mod query;
+pub mod render;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

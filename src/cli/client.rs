@@ -63,7 +63,8 @@ impl Server {
         struct Problem {
             detail: String,
         }
-        let problem: Problem = serde_json::from_slice(&body).map_err(|_| self.answer(&format_args!("status {status}")))?;
+        let problem: Problem =
+            serde_json::from_slice(&body).map_err(|_| self.answer(&format_args!("status {status}")))?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED => Err(ClientError::Refused {
@@ -92,6 +93,6 @@ impl std::fmt::Display for Causes<'_> {
         while let Some(cause) = innermost.source() {
             innermost = cause;
         }
-        innermost.fmt(f)
+        write!(f, "{innermost}")
     }
 }

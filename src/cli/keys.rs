@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::terminal::print;
-use crate::access::keys::{GeneratedKey, Keys as AccessKeys};
+use crate::access::{GeneratedKey, Keys as AccessKeys};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Keys {

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use super::CliError;
 use super::client::{ClientError, Server};
 use super::terminal::{Look, print};
-use super::CliError;
 use crate::analysis::waterfall::Waterfall as Answer;
 use crate::model::ids::TraceId;
 use crate::render;

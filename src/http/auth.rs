@@ -6,8 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::access::caller::{Caller, Denied};
 use crate::access::host;
+use crate::access::{Caller, Denied};
 use crate::http::Services;
 use crate::http::error::ApiError;
 use crate::model::tenant::Scope;

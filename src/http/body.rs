@@ -149,9 +149,10 @@ impl Intake {
             return true;
         }
         let blocks = (bytes - room.spare).div_ceil(BLOCK);
-        let Ok(permit) = u32::try_from(blocks).map_err(drop).and_then(|blocks| {
-            self.budget.clone().try_acquire_many_owned(blocks).map_err(drop)
-        }) else {
+        let Ok(permit) = u32::try_from(blocks)
+            .map_err(drop)
+            .and_then(|blocks| self.budget.clone().try_acquire_many_owned(blocks).map_err(drop))
+        else {
             return false;
         };
         match &mut room.permit {

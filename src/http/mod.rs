@@ -4,9 +4,9 @@
 mod auth;
 mod body;
 pub mod error;
-mod openapi;
-mod observe;
 mod negotiate;
+mod observe;
+mod openapi;
 mod routes;
 pub mod serve;
 
@@ -21,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
 
-use crate::access::keys::Keys;
+use crate::access::Keys;
 use crate::clock::Clock;
 use crate::pipeline::Pipeline;
 use crate::query::Queries;
@@ -89,7 +89,10 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_origin(origins.to_vec())
         .allow_methods([Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::AUTHORIZATION])
-        .allow_headers(["content-type", "content-encoding", "authorization", "traceparent", "x-trace-id", "x-request-id"].map(axum::http::HeaderName::from_static))
+        .allow_headers(
+            ["content-type", "content-encoding", "authorization", "traceparent", "x-trace-id", "x-request-id"]
+                .map(axum::http::HeaderName::from_static),
+        )
         .max_age(Duration::from_secs(3_600))
 }
 

@@ -34,11 +34,7 @@ pub async fn request(mut request: Request, next: Next) -> Response {
     let took = begun.elapsed();
     let status = response.status();
     span.in_scope(|| tracing::debug!(status = status.as_u16(), ms = took.as_secs_f64() * 1e3, "answered"));
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route),
-        ("status", status.as_u16().to_string()),
-    ];
+    let labels = [("method", method.as_str().to_owned()), ("route", route), ("status", status.as_u16().to_string())];
     counter!(meters::HTTP_REQUESTS, &labels).increment(1);
     histogram!(meters::HTTP_REQUEST_SECONDS, &labels[..2]).record(took.as_secs_f64());
     if let Some(id) = id {

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod merge;
 pub mod rollup;
 pub mod search;
+pub mod sketch;
 pub mod span;
 pub mod tenant;
 pub mod time;

@@ -9,19 +9,22 @@ use super::time::UnixNanos;
 
 /// One trace in a row. Always computed anew from all spans of the trace, never incremented, so late and repeated spans
 /// leave it right. Lists are sorted and without repetition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TraceRollup {
+    #[schema(value_type = String)]
     pub trace_id: TraceId,
-    /// The root's service; the earliest span's where no root is known yet.
+    /// The root's service; the earliest orphan's while the root has not come.
     pub root_service: Option<String>,
     pub root_operation: Option<String>,
-    /// The root's terminal status; else running, or abandoned.
+    /// The root's terminal status; else running, or abandoned: see `analysis::summary`.
     pub status: Outcome,
     /// The earliest start of any span, or the time the trace was first heard of.
+    #[schema(value_type = String)]
     pub started_at: UnixNanos,
     /// The latest end of any span, absent while none has ended.
+    #[schema(value_type = Option<String>)]
     pub ended_at: Option<UnixNanos>,
-    /// From `started_at` to the root's end; absent while the root is open.
+    /// The root's duration; absent while it is open. Without a root, the time that the spans cover together.
     pub duration_ns: Option<i64>,
     /// Of the failed span that no other failed span caused: see `analysis::summary`.
     pub error_type: Option<String>,
@@ -50,5 +53,6 @@ pub struct TraceRollup {
     pub query: Option<String>,
     /// The root's attributes.
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = Object)]
     pub metadata: Attributes,
 }

@@ -63,7 +63,7 @@ pub enum Status {
 
 /// A status as it reads: what was sent, or `abandoned`, which is derived and never stored with a span: it is open and
 /// nothing was heard of it for the deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Pending,

@@ -133,9 +133,9 @@ impl Queue {
 impl State {
     fn take(&mut self, max_spans: usize) -> Taken {
         let mut taken = Taken { requests: Vec::new(), spans: 0, bytes: 0 };
-        while let Some(request) = self.waiting.pop_front_if(|next| {
-            taken.requests.is_empty() || taken.spans + next.spans.len() <= max_spans
-        }) {
+        while let Some(request) =
+            self.waiting.pop_front_if(|next| taken.requests.is_empty() || taken.spans + next.spans.len() <= max_spans)
+        {
             taken.spans += request.spans.len();
             taken.bytes += request.bytes;
             taken.requests.push(request);

@@ -135,7 +135,10 @@ mod tests {
         damaged[checksum] ^= 1;
         assert!(matches!(plenty(Encoding::Gzip, &damaged), Err(InflateError::Invalid { .. })));
         assert!(matches!(plenty(Encoding::Gzip, TEXT), Err(InflateError::Invalid { .. })));
-        assert!(matches!(plenty(Encoding::Zstd, &zstd::encode_all(TEXT, 3).unwrap()[..9]), Err(InflateError::Invalid { .. })));
+        assert!(matches!(
+            plenty(Encoding::Zstd, &zstd::encode_all(TEXT, 3).unwrap()[..9]),
+            Err(InflateError::Invalid { .. })
+        ));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Decoded {
 }
 
 /// A span that cannot be taken. It never costs its neighbours.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Rejected {
     /// Place in the request, counted from 0: of the element, or in NDJSON of the line.
     pub index: usize,

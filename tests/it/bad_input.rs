@@ -130,7 +130,8 @@ async fn strange_graphs_are_drawn_to_their_end() {
     let [own, cycle, chain, wide, absurd] = &ids;
     server.store(&json!([span(own, 7, 7)])).await;
     server.store(&json!([span(cycle, 1, 3), span(cycle, 2, 1), span(cycle, 3, 2)])).await;
-    let deep: Vec<Value> = (1..=10_000).map(|id| if id == 1 { root(chain, 1) } else { span(chain, id, id - 1) }).collect();
+    let deep: Vec<Value> =
+        (1..=10_000).map(|id| if id == 1 { root(chain, 1) } else { span(chain, id, id - 1) }).collect();
     server.store(&json!(deep)).await;
     let siblings: Vec<Value> = (1..=5_000).map(|id| if id == 1 { root(wide, 1) } else { span(wide, id, 1) }).collect();
     server.store(&json!(siblings)).await;
@@ -176,7 +177,8 @@ async fn a_body_that_never_comes_ends_the_request() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = TestServer::with(|settings| settings.server.request_timeout_secs = 1).await;
     let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    let head = "POST /v1/spans HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n[";
+    let head =
+        "POST /v1/spans HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n[";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4096];
     let read = stream.read(&mut answer).await.unwrap();

@@ -129,7 +129,10 @@ fn every_shown_command_works() {
         assert!(!blocks.is_empty(), "{name} shows no command");
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path(), |_| {});
-        let script = blocks.join("\n").replace("http://127.0.0.1:4318", &server.url("")).replace("http://localhost:4318", &server.url(""));
+        let script = blocks
+            .join("\n")
+            .replace("http://127.0.0.1:4318", &server.url(""))
+            .replace("http://localhost:4318", &server.url(""));
         let binaries = PathBuf::from(env!("CARGO_BIN_EXE_tracefall"));
         let path = format!("{}:{}", binaries.parent().unwrap().display(), std::env::var("PATH").unwrap());
         // A command that fails, also inside a pipe, fails the document; curl says so only with --fail.

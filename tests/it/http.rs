@@ -53,8 +53,10 @@ async fn spans_posted_are_read_as_one_waterfall_by_every_spelling_and_by_executi
 #[tokio::test]
 async fn every_body_shape_and_encoding_is_taken() {
     let server = TestServer::start().await;
-    let span = |id: u32| json!({"trace_id": TRACE, "span_id": format!("{id:x}"), "operation": "o",
-        "started_at": "2026-01-05T10:00:00Z", "duration_ms": 1});
+    let span = |id: u32| {
+        json!({"trace_id": TRACE, "span_id": format!("{id:x}"), "operation": "o",
+        "started_at": "2026-01-05T10:00:00Z", "duration_ms": 1})
+    };
     let lines = format!("{}\n\n{}\n", span(5), span(6));
     let gzip = |body: &str| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -69,11 +69,8 @@ impl Bench {
         change(&mut settings.pipeline);
         let mut store = store::open(&settings.store).await.unwrap();
         store.maintenance.migrate_up().await.unwrap();
-        let writer = Arc::new(FailingWriter {
-            inner: store.spans.clone(),
-            fault: Mutex::new(fault),
-            letters: Mutex::default(),
-        });
+        let writer =
+            Arc::new(FailingWriter { inner: store.spans.clone(), fault: Mutex::new(fault), letters: Mutex::default() });
         store.spans = writer.clone();
         let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
         Self { pipeline, tasks, store, writer, _folder: folder }

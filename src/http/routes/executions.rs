@@ -41,7 +41,5 @@ pub async fn one(
     let execution =
         execution.ok_or_else(|| ApiError::not_found(format!("no span names the execution {execution_id:?}")))?;
     let drawing = Drawing { width: parameters.width, color: parameters.color };
-    Ok(negotiate::answer(&headers, &execution, |execution| {
-        render::traces::draw(&execution.traces, &drawing.style())
-    }))
+    Ok(negotiate::answer(&headers, &execution, |execution| render::traces::draw(&execution.traces, &drawing.style())))
 }

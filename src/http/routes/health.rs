@@ -61,7 +61,9 @@ pub async fn metrics(State(services): State<Services>, _: MayRead) -> Result<Res
 /// What a person finds who opens the address in a browser.
 pub async fn index() -> &'static str {
     concat!(
-        "Tracefall ", env!("CARGO_PKG_VERSION"), " is running.\n\n",
+        "Tracefall ",
+        env!("CARGO_PKG_VERSION"),
+        " is running.\n\n",
         "POST spans to /v1/spans, then read /v1/traces and /v1/executions/{id}/waterfall\n",
         "(with \"Accept: text/plain\" they are drawn for people). /openapi.json describes everything.\n",
     )

@@ -84,9 +84,8 @@ pub async fn post_spans(
     }
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("unreadable"));
     let framing = media::framing(content_type)?;
-    let carried = Carried::from_headers(|name| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
-    });
+    let carried =
+        Carried::from_headers(|name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect());
     let (tenant, received_at) = (caller.tenant, services.clock.now());
     let decoded = services.intake.take(&headers, body, move |body, limits| {
         let context = DecodeContext { tenant: &tenant, received_at, limits };
@@ -99,7 +98,11 @@ pub async fn post_spans(
     }
     counter!(meters::SPANS_REJECTED, "reason" => "invalid").increment(rejected.len() as u64);
     if parameters.atomic && !rejected.is_empty() {
-        let detail = format!("{} of {} spans cannot be taken, so none is (atomic)", rejected.len(), rejected.len() + spans.len());
+        let detail = format!(
+            "{} of {} spans cannot be taken, so none is (atomic)",
+            rejected.len(),
+            rejected.len() + spans.len()
+        );
         return Err(ApiError::rejected(detail, rejected));
     }
     if spans.is_empty() && !rejected.is_empty() {
@@ -135,4 +138,3 @@ fn count_refused(status: StatusCode) {
     };
     counter!(meters::REQUESTS_REFUSED, "reason" => reason).increment(1);
 }
-

@@ -69,12 +69,9 @@ impl Filter {
     }
 }
 
-fn read<T>(
-    name: &str,
-    text: Option<String>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>, ApiError> {
-    text.map(|text| parse(&text).map_err(|reason| ApiError::bad_request(format!("{name}: {text:?} {reason}")))).transpose()
+fn read<T>(name: &str, text: Option<String>, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ApiError> {
+    text.map(|text| parse(&text).map_err(|reason| ApiError::bad_request(format!("{name}: {text:?} {reason}"))))
+        .transpose()
 }
 
 /// A trace id from a path, in any spelling.

@@ -79,7 +79,9 @@ pub async fn of_trace(
 ) -> Result<Response, ApiError> {
     let trace_id = trace_id(&id)?;
     if parameters.trace.is_some() {
-        return Err(ApiError::bad_request("trace: chooses among the traces of an execution; here the path has named one"));
+        return Err(ApiError::bad_request(
+            "trace: chooses among the traces of an execution; here the path has named one",
+        ));
     }
     let waterfall = services.queries.waterfall(&caller.tenant, trace_id, &parameters.options()?).await?;
     let waterfall = waterfall.ok_or_else(|| ApiError::not_found(format!("no span of trace {trace_id} is known")))?;
