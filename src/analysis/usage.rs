@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::model::money;
 use crate::model::span::Span;
 use crate::model::trace::Trace;
 
@@ -39,7 +40,7 @@ impl Usage {
 
     /// The cost as a decimal number of US dollars.
     pub fn cost_usd(&self) -> Option<String> {
-        self.cost_pico.map(usd)
+        self.cost_pico.map(money::usd)
     }
 }
 
@@ -71,18 +72,6 @@ pub fn total(trace: &Trace, tree: &Tree) -> Usage {
     }
 }
 
-/// Pico-dollars as an exact decimal number of dollars without trailing zeros: `0.0042`, `12`, `-0.5`.
-pub fn usd(pico: i64) -> String {
-    const PICO: u64 = 1_000_000_000_000;
-    let (sign, magnitude) = (if pico < 0 { "-" } else { "" }, pico.unsigned_abs());
-    let (dollars, rest) = (magnitude / PICO, magnitude % PICO);
-    if rest == 0 {
-        return format!("{sign}{dollars}");
-    }
-    let fraction = format!("{rest:012}");
-    format!("{sign}{dollars}.{}", fraction.trim_end_matches('0'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,20 +93,6 @@ mod tests {
         ] {
             let trace = sketch::trace(sketch).unwrap();
             assert_eq!(total(&trace, &Tree::new(&trace)), expected, "{sketch}");
-        }
-    }
-
-    #[test]
-    fn money_is_printed_exactly() {
-        for (pico, text) in [
-            (0, "0"),
-            (1, "0.000000000001"),
-            (4_200_000_000, "0.0042"),
-            (12_000_000_000_000, "12"),
-            (-500_000_000_000, "-0.5"),
-            (i64::MAX, "9223372.036854775807"),
-        ] {
-            assert_eq!(usd(pico), text);
         }
     }
 }

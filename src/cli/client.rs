@@ -48,6 +48,8 @@ impl Server {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        // Once per process; a later call finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).build();
         let mut request = client.map_err(|error| self.unreachable(&error))?.get(url);
         if let Some(key) = &self.key {

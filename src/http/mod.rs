@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -51,7 +51,11 @@ pub struct Services {
 
 /// The whole service as one tower service.
 pub fn router(services: Services) -> Router {
-    let ingest = Router::new().route("/v1/spans", post(routes::ingest::post_spans)).layer(cors(&services.cors_origins));
+    // The answer to a wrong method is set before the layer, which must see the preflights among them.
+    let ingest = Router::new()
+        .route("/v1/spans", post(routes::ingest::post_spans))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(cors(&services.cors_origins));
 
     let reads = Router::new()
         .route("/v1/traces", get(routes::traces::list))
@@ -61,25 +65,30 @@ pub fn router(services: Services) -> Router {
         .route("/v1/executions/{execution_id}/waterfall", get(routes::waterfall::of_execution))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(CompressionLayer::new());
 
     let open = Router::new()
         .route("/", get(routes::health::index))
         .route("/healthz", get(routes::health::healthz))
-        .route("/readyz", get(routes::health::readyz));
+        .route("/readyz", get(routes::health::readyz))
+        .method_not_allowed_fallback(method_not_allowed);
 
     Router::new()
         .merge(ingest)
         .merge(reads)
         .merge(open)
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
         // The last layer is the first to see a request.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(services.clone(), auth::host))
         .layer(axum::middleware::from_fn(observe::request))
         .with_state(services)
 }
+
+/// What a page may send along with its spans.
+const CORS_HEADERS: [&str; 6] =
+    ["content-type", "content-encoding", "authorization", "traceparent", "x-trace-id", "x-request-id"];
 
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     if origins.is_empty() {
@@ -88,11 +97,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::POST])
-        .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::AUTHORIZATION])
-        .allow_headers(
-            ["content-type", "content-encoding", "authorization", "traceparent", "x-trace-id", "x-request-id"]
-                .map(axum::http::HeaderName::from_static),
-        )
+        .allow_headers(CORS_HEADERS.map(HeaderName::from_static))
         .max_age(Duration::from_secs(3_600))
 }
 

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod ids;
 pub mod limits;
 pub mod merge;
+pub mod money;
 pub mod rollup;
 pub mod search;
 pub mod sketch;

@@ -47,7 +47,9 @@ pub struct TraceRollup {
     /// Sums over the spans that spent, so a parent that repeats its children's tokens is not counted twice.
     pub input_tokens: Option<i64>,
     pub output_tokens: Option<i64>,
-    /// 1e-12 USD.
+    /// 1e-12 USD; in JSON a decimal number of dollars as text.
+    #[serde(rename = "cost_usd", with = "super::money::serde_usd")]
+    #[schema(value_type = Option<String>)]
     pub cost_pico: Option<i64>,
     /// The root's inputs, cut: what was asked.
     pub query: Option<String>,

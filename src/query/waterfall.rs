@@ -20,7 +20,7 @@ impl Queries {
         options: &WaterfallOptions,
     ) -> Result<Option<Waterfall>, StoreError> {
         let trace = self.load(tenant, trace_id, Detail::Outline).await?;
-        let options = WaterfallOptions { deadline_ns: self.deadline_ns, ..options.clone() };
+        let options = WaterfallOptions { deadline_ns: self.deadline_ns, ..*options };
         Ok(trace.map(|trace| waterfall::build(&trace, self.clock.now(), &options)))
     }
 

@@ -76,6 +76,7 @@ async fn cors_is_off_unless_an_origin_is_configured_and_then_only_for_ingest() {
         .send()
         .await
         .unwrap();
+    assert_eq!(preflight.status(), StatusCode::OK);
     assert_eq!(preflight.headers()["access-control-allow-origin"], origin);
     let other = server.post("/v1/spans", "[]").header("origin", "https://evil.example").send().await.unwrap();
     assert!(!other.headers().contains_key("access-control-allow-origin"));

@@ -19,8 +19,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["model", "settings", "clock"]),
     ("http", &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store"]),
     ("cli", &["model", "settings", "analysis", "render", "store", "access"]),
-    ("telemetry", &["settings"]),
-    ("app", &["clock", "meters", "settings", "store", "pipeline", "query", "access", "http"]),
+    ("telemetry", &["settings", "meters"]),
+    ("app", &["clock", "meters", "settings", "store", "pipeline", "query", "access", "http", "telemetry"]),
 ];
 
 /// What the pure rooms must do without.

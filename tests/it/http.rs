@@ -45,7 +45,7 @@ async fn spans_posted_are_read_as_one_waterfall_by_every_spelling_and_by_executi
     assert_eq!(by_trace["duration_ns"], 2_000_000_000);
 
     let drawing = server.draw("/v1/executions/123/waterfall?width=100").await;
-    for part in ["execute_question", "modal.inference", "CUDA out of memory", "2.00 s"] {
+    for part in ["execute_question", "modal.inference", "CUDA out of memory", "completed in 2 s"] {
         assert!(drawing.contains(part), "{part} is missing in\n{drawing}");
     }
 }

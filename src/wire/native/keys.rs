@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn the_api_document_tells_every_spelling() {
+        let document = include_str!("../../../docs/api.md");
+        let spellings = NAMES.iter().flat_map(|(_, names)| names.iter()).chain(UNITS.iter().map(|(suffix, _)| suffix));
+        for spelling in spellings {
+            assert!(document.contains(&format!("`{spelling}`")), "docs/api.md does not tell of {spelling}");
+        }
+    }
+
+    #[test]
     fn no_name_is_listed_twice() {
         let mut names: Vec<&str> = NAMES.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         names.sort_unstable();

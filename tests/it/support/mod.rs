@@ -51,11 +51,6 @@ impl TestServer {
         Self::in_folder(self.folder, self.settings).await
     }
 
-    pub async fn stop(self) -> TempDir {
-        self.running.stop().await;
-        self.folder
-    }
-
     pub fn address(&self) -> SocketAddr {
         self.running.address()
     }
