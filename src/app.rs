@@ -92,6 +92,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
 
     let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
+    let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
         pipeline: pipeline.clone(),
         queries: Queries::new(store.traces.clone(), clock.clone(), deadline_ns),
@@ -100,10 +101,11 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
             settings.server.in_flight_bytes,
             settings.server.decode_thread_count(),
             settings.ingest.limits.clone(),
-            Duration::from_secs(settings.server.request_timeout_secs),
+            request_timeout,
         ),
         clock,
         ingest_enabled: settings.ingest.enabled,
+        request_timeout,
         max_wait: Duration::from_secs(settings.pipeline.wait_stored_max_secs),
         loopback: bound.ip().is_loopback(),
         cors_origins,

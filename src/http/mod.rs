@@ -39,6 +39,8 @@ pub struct Services {
     pub clock: Clock,
     /// The kill switch: `false` answers every ingest request at once and keeps nothing.
     pub ingest_enabled: bool,
+    /// How long a body may take to arrive, and an answer after that.
+    pub request_timeout: Duration,
     /// The longest that `?wait=stored` waits.
     pub max_wait: Duration,
     /// Whether the listener is on loopback, where requests must name it so (DNS rebinding).
@@ -82,6 +84,7 @@ pub fn router(services: Services) -> Router {
         // The last layer is the first to see a request.
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(services.clone(), auth::host))
+        .layer(axum::middleware::from_fn_with_state(services.request_timeout * 2, observe::deadline))
         .layer(axum::middleware::from_fn(observe::request))
         .with_state(services)
 }

@@ -1,15 +1,16 @@
-//! What every request gets: an id, a log line, and its place in the metrics.
+//! What every request gets: an id, a log line, a place in the metrics, and an end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use metrics::{counter, histogram};
 use tracing::Instrument;
 
 use crate::clock;
+use crate::http::error::ApiError;
 use crate::meters;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -41,6 +42,17 @@ pub async fn request(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Answers 503 when the request is not answered within `patience`, so that no caller hangs.
+pub async fn deadline(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(secs = patience.as_secs(), "a request was not answered in time");
+            ApiError::unavailable("this took too long; ask again, for less if you can").into_response()
+        }
+    }
 }
 
 fn is_usable(id: &HeaderValue) -> bool {

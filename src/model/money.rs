@@ -19,7 +19,8 @@ pub fn usd(pico: i64) -> String {
 pub fn parse_usd(text: &str) -> Option<i64> {
     let (dollars, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if fraction.len() > PLACES || !is_plain(fraction) || !is_plain(dollars.strip_prefix('-').unwrap_or(dollars)) {
+    let digits = dollars.strip_prefix('-').unwrap_or(dollars);
+    if digits.is_empty() || fraction.len() > PLACES || !is_plain(fraction) || !is_plain(digits) {
         return None;
     }
     format!("{dollars}{fraction:0<PLACES$}").parse().ok()

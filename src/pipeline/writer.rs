@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, oneshot};
 
 use super::Health;
 use super::batch::BatchRule;
@@ -44,12 +44,18 @@ impl Writer {
             linger: Duration::from_millis(self.settings.linger_ms),
         };
         while let Some(Taken { requests, spans, bytes }) = self.queue.take(rule).await {
-            self.write(requests).await;
+            let answers = self.write(requests).await;
+            // First the room, then the word: who hears that all is stored finds room for more.
             self.queue.release(spans, bytes);
+            for (done, dead_letters) in answers {
+                // The request may have stopped waiting.
+                let _ = done.send(dead_letters);
+            }
         }
     }
 
-    async fn write(&self, requests: Vec<Request>) {
+    /// Writes what the requests brought; gives each that waits the number of its dead letters, yet to be told.
+    async fn write(&self, requests: Vec<Request>) -> Vec<(oneshot::Sender<usize>, usize)> {
         let mut records = Vec::with_capacity(requests.iter().map(|request| request.spans.len()).sum());
         let mut waiting = Vec::with_capacity(requests.len());
         for Request { spans, done, .. } in requests {
@@ -71,11 +77,8 @@ impl Writer {
         // Nobody settles any more once the service has been aborted.
         let _ = self.touched.send(traces);
         self.flushed.notify_one();
-        for (keys, done) in waiting {
-            let dead_letters = keys.iter().filter(|key| refused.contains(key)).count();
-            // The request may have stopped waiting.
-            let _ = done.send(dead_letters);
-        }
+        let dead_letters = |keys: &[SpanKey]| keys.iter().filter(|key| refused.contains(key)).count();
+        waiting.into_iter().map(|(keys, done)| (done, dead_letters(&keys))).collect()
     }
 
     /// Writes all of `batch` that the store takes, and gives the keys of what it refused.
