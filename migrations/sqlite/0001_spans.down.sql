@@ -5,5 +5,5 @@ DROP TABLE dead_letters;
 DROP TABLE traces;
 DROP TABLE resources;
 DROP TABLE open_spans;
-DROP TABLE span_days;
+DROP TABLE span_tables;
 DROP TABLE spans_default;

@@ -83,10 +83,15 @@ CREATE INDEX spans_default_release_id ON spans_default (release_id) WHERE releas
 CREATE INDEX spans_default_parent_trace_id ON spans_default (parent_trace_id) WHERE parent_trace_id IS NOT NULL;
 CREATE INDEX spans_default_workspace_id ON spans_default (workspace_id, started_at) WHERE workspace_id IS NOT NULL;
 
--- The days that have a table of their own, counted from 1970-01-01.
-CREATE TABLE span_days (
-    day INTEGER PRIMARY KEY
+-- The tables of spans. day: of those that hold one day, counted from 1970-01-01. filled: the columns, beside those that
+-- every span fills, in which some row may hold something, so that reads leave out the others; separated by spaces.
+CREATE TABLE span_tables (
+    name   TEXT PRIMARY KEY,
+    day    INTEGER UNIQUE,
+    filled TEXT NOT NULL DEFAULT ''
 );
+
+INSERT INTO span_tables (name) VALUES ('open_spans'), ('spans_default');
 
 -- Made anew with every new day.
 CREATE VIEW spans AS SELECT * FROM spans_default;

@@ -1,21 +1,15 @@
-//! The columns of spans and roll-ups, by name and in order, and which of them a batch fills. Both dialects build their
-//! lists from here; the migrations are compared with it by a test.
-
-use std::sync::LazyLock;
+//! The columns of spans and roll-ups, by name and in order, and which of them rows fill. Both dialects build their lists
+//! from here; the migrations are compared with it by a test.
 
 use super::Detail;
 use crate::model::span::{Field, Span};
 
-/// Columns that every row of a span fills, ended or open.
+/// Columns that every row of a span has something for, ended or open.
 pub(super) const ALWAYS: [&str; 7] =
     ["trace_id", "span_id", "tenant", "started_at", "duration_ns", "status", "created_at"];
 
-/// Columns, beside the fields, that a span fills only where it has something to say.
-pub(super) const SOMETIMES: [&str; 7] =
-    ["parent_span_id", "revision", "provenance", "resource_id", "attributes", "events", "links"];
-
-/// Columns of `open_spans` alone.
-pub(super) const OPEN: [&str; 3] = ["ended_at", "seen_at", "deadline"];
+/// Columns of `open_spans` alone that are read back.
+pub(super) const OPEN: [&str; 2] = ["ended_at", "seen_at"];
 
 /// Columns of a roll-up, in the order of [`crate::model::rollup::TraceRollup`].
 pub(super) const ROLLUP: [&str; 28] = [
@@ -49,15 +43,7 @@ pub(super) const ROLLUP: [&str; 28] = [
     "metadata",
 ];
 
-/// A set of columns out of the fields and [`SOMETIMES`]: those that some row of a batch fills. Binding a NULL costs
-/// nearly as much as binding a number, and most spans fill a dozen of the half hundred.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Filled(u64);
-
-const FIRST_SOMETIMES: usize = Field::ALL.len();
-const _: () = assert!(FIRST_SOMETIMES + SOMETIMES.len() <= 64, "a set of columns is one word");
-
-/// A column that may be left out.
+/// A column that a span fills only where it has something to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
     Field(Field),
@@ -70,7 +56,8 @@ pub(super) enum Column {
     Links,
 }
 
-const SOMETIMES_COLUMNS: [Column; SOMETIMES.len()] = [
+/// Those that are no fields.
+const OTHERS: [Column; 7] = [
     Column::Parent,
     Column::Revision,
     Column::Provenance,
@@ -80,55 +67,12 @@ const SOMETIMES_COLUMNS: [Column; SOMETIMES.len()] = [
     Column::Links,
 ];
 
-impl Filled {
-    /// What one span fills.
-    pub(super) fn by(span: &Span) -> Self {
-        let mut bits = 0;
-        for (field, _) in span.fields.iter() {
-            bits |= 1 << field as u8;
-        }
-        let sometimes = [
-            span.parent_span_id.is_some(),
-            span.revision != 0,
-            span.provenance().is_some(),
-            span.resource.is_some(),
-            !span.attributes.is_empty(),
-            !span.events().is_empty(),
-            !span.links().is_empty(),
-        ];
-        for (index, filled) in sometimes.into_iter().enumerate() {
-            bits |= u64::from(filled) << (FIRST_SOMETIMES + index);
-        }
-        Self(bits)
-    }
+/// A set of such columns. Binding a NULL costs nearly as much as binding a number, and reading one too; most spans fill a
+/// dozen columns of more than half a hundred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Filled(u64);
 
-    pub(super) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(super) const fn bits(self) -> u64 {
-        self.0
-    }
-
-    pub(super) const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    pub(super) const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    pub(super) const fn len(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// The columns of the set: fields in the order of [`Field::ALL`], then the others in that of [`SOMETIMES`].
-    pub(super) fn columns(self) -> impl Iterator<Item = Column> {
-        let fields = Field::ALL.iter().map(|field| Column::Field(*field));
-        let all = fields.chain(SOMETIMES_COLUMNS).enumerate();
-        all.filter(move |(index, _)| self.0 >> index & 1 == 1).map(|(_, column)| column)
-    }
-}
+const _: () = assert!(OTHERS.len() + Field::ALL.len() <= 64, "a set of columns is one word");
 
 impl Column {
     pub(super) fn name(self) -> &'static str {
@@ -143,38 +87,94 @@ impl Column {
             Column::Links => "links",
         }
     }
+
+    fn parse(name: &str) -> Option<Self> {
+        let other = OTHERS.into_iter().find(|column| column.name() == name);
+        other.or_else(|| Field::parse(name).map(Column::Field))
+    }
+
+    /// Whether an outline leaves it out.
+    fn is_heavy(self) -> bool {
+        match self {
+            Column::Field(field) => matches!(field, Field::Inputs | Field::Outputs),
+            Column::Resource | Column::Attributes | Column::Events | Column::Links => true,
+            Column::Parent | Column::Revision | Column::Provenance => false,
+        }
+    }
+
+    const fn bit(self) -> u64 {
+        match self {
+            Column::Parent => 1 << 0,
+            Column::Revision => 1 << 1,
+            Column::Provenance => 1 << 2,
+            Column::Resource => 1 << 3,
+            Column::Attributes => 1 << 4,
+            Column::Events => 1 << 5,
+            Column::Links => 1 << 6,
+            Column::Field(field) => 1 << (OTHERS.len() + field as usize),
+        }
+    }
 }
 
-/// Whether a field is left out of an outline.
-pub(super) const fn is_heavy(field: Field) -> bool {
-    matches!(field, Field::Inputs | Field::Outputs)
-}
-
-/// The columns that a read of spans selects, in the order in which [`super::rows::span`] takes them. `ended_at` and
-/// `seen_at` are NULL for ended spans, whose tables lack them.
-pub(super) fn selected(detail: Detail) -> &'static [&'static str] {
-    static OUTLINE: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let before = [
-            "trace_id",
-            "span_id",
-            "tenant",
-            "parent_span_id",
-            "started_at",
-            "duration_ns",
-            "status",
-            "revision",
-            "created_at",
+impl Filled {
+    /// What one span fills.
+    pub(super) fn by(span: &Span) -> Self {
+        let fields = span.fields.iter().fold(0, |bits, (field, _)| bits | Column::Field(field).bit());
+        let others = [
+            (Column::Parent, span.parent_span_id.is_some()),
+            (Column::Revision, span.revision != 0),
+            (Column::Provenance, span.provenance().is_some()),
+            (Column::Resource, span.resource.is_some()),
+            (Column::Attributes, !span.attributes.is_empty()),
+            (Column::Events, !span.events().is_empty()),
+            (Column::Links, !span.links().is_empty()),
         ];
-        let fields = Field::ALL.iter().filter(|field| !is_heavy(**field)).map(|field| field.name());
-        before.into_iter().chain(fields).chain(["provenance", "ended_at", "seen_at"]).collect()
-    });
-    static FULL: LazyLock<Vec<&str>> = LazyLock::new(|| {
-        let heavy = ["resource_id", "attributes", "inputs", "outputs", "events", "links"];
-        OUTLINE.iter().copied().chain(heavy).collect()
-    });
-    match detail {
-        Detail::Outline => &OUTLINE,
-        Detail::Full => &FULL,
+        Self(others.iter().filter(|(_, filled)| *filled).fold(fields, |bits, (column, _)| bits | column.bit()))
+    }
+
+    pub(super) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub(super) const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The columns of the set: fields in the order of [`Field::ALL`], then the others.
+    pub(super) fn columns(self) -> impl Iterator<Item = Column> {
+        let all = Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS);
+        all.filter(move |column| self.0 & column.bit() != 0)
+    }
+
+    /// Those of the set that are read at this detail.
+    pub(super) fn read_at(self, detail: Detail) -> Self {
+        match detail {
+            Detail::Full => self,
+            Detail::Outline => self.columns().filter(|column| !column.is_heavy()).collect(),
+        }
+    }
+
+    /// The names, separated by spaces.
+    pub(super) fn to_text(self) -> String {
+        self.columns().map(Column::name).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Reads what [`Filled::to_text`] wrote.
+    ///
+    /// # Errors
+    /// With the name that is none of a column.
+    pub(super) fn parse(text: &str) -> Result<Self, &str> {
+        text.split_ascii_whitespace().map(|name| Column::parse(name).ok_or(name)).collect()
+    }
+}
+
+impl FromIterator<Column> for Filled {
+    fn from_iter<I: IntoIterator<Item = Column>>(columns: I) -> Self {
+        Self(columns.into_iter().fold(0, |bits, column| bits | column.bit()))
     }
 }
 
@@ -183,12 +183,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_a_set_are_those_of_its_columns() {
-        let all = Filled::from_bits(u64::MAX >> (64 - FIRST_SOMETIMES - SOMETIMES.len()));
-        let names: Vec<&str> = all.columns().map(Column::name).collect();
-        let fields = Field::ALL.iter().map(|field| field.name());
-        assert_eq!(names, fields.chain(SOMETIMES).collect::<Vec<_>>());
-        assert!(all.contains(Filled::from_bits(5)) && !Filled::from_bits(5).contains(all));
-        assert_eq!(Filled::from_bits(5).columns().map(Column::name).collect::<Vec<_>>(), ["service", "span_type"]);
+    fn a_set_is_written_and_read_by_the_names_of_its_columns() {
+        let all: Filled = Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS).collect();
+        assert_eq!(all.len() as usize, Field::ALL.len() + OTHERS.len(), "each has a bit of its own");
+        assert_eq!(Filled::parse(&all.to_text()), Ok(all));
+        let some: Filled = [Column::Links, Column::Field(Field::Service)].into_iter().collect();
+        assert_eq!(some.to_text(), "service links");
+        assert!(all.contains(some) && !some.contains(all));
+        assert_eq!(Filled::parse(""), Ok(Filled::default()));
+        assert_eq!(Filled::parse("service nonsense"), Err("nonsense"));
+    }
+
+    #[test]
+    fn an_outline_reads_nothing_heavy() {
+        let all: Filled = Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS).collect();
+        let left_out =
+            all.columns().filter(|column| !all.read_at(Detail::Outline).contains([*column].into_iter().collect()));
+        let names: Vec<&str> = left_out.map(Column::name).collect();
+        assert_eq!(names, ["inputs", "outputs", "resource_id", "attributes", "events", "links"]);
+        assert_eq!(all.read_at(Detail::Full), all);
     }
 }

@@ -4,12 +4,12 @@
 
 use serde::de::DeserializeOwned;
 
-use super::columns::{self, ROLLUP};
+use super::columns::{ALWAYS, Column, Filled, OPEN, ROLLUP};
 use super::{Detail, Result, StoreError};
 use crate::model::attributes::Attributes;
 use crate::model::ids::{SpanId, TraceId};
 use crate::model::rollup::TraceRollup;
-use crate::model::span::{Field, FieldType, Outcome, ResourceId, Span, Status};
+use crate::model::span::{Field, FieldType, Fields, Outcome, ResourceId, Span, Status};
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 
@@ -115,61 +115,81 @@ impl<'r, R: Cells> Reader<'r, R> {
         bytes.map(|bytes| SpanId::from_slice(bytes).map_err(|error| self.corrupt(error))).transpose()
     }
 
-    pub(super) fn resource_id(&mut self) -> Result<Option<ResourceId>> {
+    fn field(&mut self, field: Field, fields: &mut Fields) -> Result<()> {
+        match field.field_type() {
+            FieldType::Int => {
+                if let Some(value) = self.int()? {
+                    fields.set_int(field, value);
+                }
+            }
+            FieldType::Text | FieldType::Json => {
+                if let Some(text) = self.text()? {
+                    fields.set_text(field, text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resource_id(&mut self) -> Result<Option<ResourceId>> {
         let bytes = self.bytes()?;
         let id = bytes.map(|bytes| bytes.try_into().map(ResourceId).map_err(|error| self.corrupt(error)));
         id.transpose()
     }
 }
 
-/// A row of [`columns::selected`] as the span that was written, but for its resource, which comes as its id.
-pub(super) fn span<R: Cells>(row: &R, detail: Detail, doing: &'static str) -> Result<(Span, Option<ResourceId>)> {
-    let mut cells = Reader::new(row, columns::selected(detail), doing);
-    let trace_id = cells.trace_id()?;
-    let span_id = cells.span_id()?;
-    let span_id = cells.present(span_id)?;
-    let tenant = TenantId::new(cells.required_text()?);
-    let mut span = Span::new(tenant, trace_id, span_id, UnixNanos::default());
-    span.parent_span_id = cells.span_id()?;
-    span.started_at = cells.instant()?;
-    let duration_ns = cells.int()?;
-    let status = cells.required_text()?;
-    span.status = Status::parse(status).ok_or_else(|| cells.corrupt(format_args!("{status:?} is no status")))?;
-    span.revision = cells.required_int()?.cast_unsigned();
-    span.created_at = cells.required_instant()?;
-    for field in Field::ALL.iter().filter(|field| !columns::is_heavy(**field)) {
-        take_field(&mut cells, &mut span, *field)?;
-    }
-    let provenance = cells.json()?;
-    let ended_at = cells.instant()?;
-    span.seen_at = cells.instant()?.unwrap_or(span.created_at);
-    span.restore(ended_at, duration_ns, provenance);
-    if detail == Detail::Outline {
-        return Ok((span, None));
-    }
-    let resource = cells.resource_id()?;
-    span.attributes = cells.attributes()?;
-    take_field(&mut cells, &mut span, Field::Inputs)?;
-    take_field(&mut cells, &mut span, Field::Outputs)?;
-    span.set_events(cells.json()?.unwrap_or_default());
-    span.set_links(cells.json()?.unwrap_or_default());
-    Ok((span, resource))
+/// The columns that a SELECT of spans lists: [`ALWAYS`], some of those that may be filled, and [`OPEN`] (NULL for ended
+/// spans, whose tables lack them).
+pub(super) struct Selection {
+    columns: Vec<Column>,
+    names: Vec<&'static str>,
 }
 
-fn take_field<R: Cells>(cells: &mut Reader<'_, R>, span: &mut Span, field: Field) -> Result<()> {
-    match field.field_type() {
-        FieldType::Int => {
-            if let Some(value) = cells.int()? {
-                span.fields.set_int(field, value);
-            }
-        }
-        FieldType::Text | FieldType::Json => {
-            if let Some(text) = cells.text()? {
-                span.fields.set_text(field, text);
-            }
-        }
+impl Selection {
+    pub(super) fn new(filled: Filled, detail: Detail) -> Self {
+        let columns: Vec<Column> = filled.read_at(detail).columns().collect();
+        let names = ALWAYS.into_iter().chain(columns.iter().map(|column| column.name())).chain(OPEN).collect();
+        Self { columns, names }
     }
-    Ok(())
+
+    /// In the order of the SELECT.
+    pub(super) fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// A row as the span that was written, but for its resource, which comes as its id.
+    pub(super) fn span<R: Cells>(&self, row: &R, doing: &'static str) -> Result<(Span, Option<ResourceId>)> {
+        let mut cells = Reader::new(row, &self.names, doing);
+        let trace_id = cells.trace_id()?;
+        let span_id = cells.span_id()?;
+        let span_id = cells.present(span_id)?;
+        let tenant = TenantId::new(cells.required_text()?);
+        let mut span = Span::new(tenant, trace_id, span_id, UnixNanos::default());
+        span.started_at = cells.instant()?;
+        let duration_ns = cells.int()?;
+        let status = cells.required_text()?;
+        span.status = Status::parse(status).ok_or_else(|| cells.corrupt(format_args!("{status:?} is no status")))?;
+        span.created_at = cells.required_instant()?;
+        let (mut provenance, mut resource) = (None, None);
+        span.fields = Fields::with_capacity(self.columns.len());
+        for column in &self.columns {
+            match *column {
+                Column::Field(field) => cells.field(field, &mut span.fields)?,
+                Column::Parent => span.parent_span_id = cells.span_id()?,
+                // The bits of an u64: only the first half of its range reads as the same number in SQL.
+                Column::Revision => span.revision = cells.required_int()?.cast_unsigned(),
+                Column::Provenance => provenance = cells.json()?,
+                Column::Resource => resource = cells.resource_id()?,
+                Column::Attributes => span.attributes = cells.attributes()?,
+                Column::Events => span.set_events(cells.json()?.unwrap_or_default()),
+                Column::Links => span.set_links(cells.json()?.unwrap_or_default()),
+            }
+        }
+        let ended_at = cells.instant()?;
+        span.seen_at = cells.instant()?.unwrap_or(span.created_at);
+        span.restore(ended_at, duration_ns, provenance);
+        Ok((span, resource))
+    }
 }
 
 /// A row of [`ROLLUP`].

@@ -13,12 +13,16 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
 use super::nanos;
+use super::tables::Table;
 use crate::model::span::{DEFAULT_DEADLINE_NS, Field, FieldValue, Span, SpanKey, Status};
 use crate::model::tenant::TenantId;
-use crate::store::columns::{ALWAYS, Column, Filled, OPEN};
+use crate::store::columns::{ALWAYS, Column, Filled};
+
+/// Columns of `open_spans` alone.
+const OPEN: [&str; 3] = ["ended_at", "seen_at", "deadline"];
 
 /// Rows in the statements that take what is left after the large ones. Few sizes make few statements to prepare.
-const TAILS: [usize; 2] = [8, 1];
+const TAILS: [usize; 3] = [32, 4, 1];
 
 /// The sizes of the chunks that `rows` are cut into: as many of `largest` as fit, then smaller ones.
 pub(super) fn chunks(mut rows: usize, largest: usize) -> impl Iterator<Item = usize> {
@@ -48,27 +52,30 @@ pub(super) enum Verb {
     Replace,
 }
 
-/// Which columns an INSERT lists.
+/// Into which table rows go, and which columns the INSERT lists.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
+    pub table: Table,
     pub filled: Filled,
-    /// With the columns of `open_spans`.
-    pub open: bool,
 }
 
 impl Shape {
-    fn width(self) -> usize {
-        ALWAYS.len() + self.filled.len() as usize + if self.open { OPEN.len() } else { 0 }
+    fn open(self) -> &'static [&'static str] {
+        if self.table == Table::Open { &OPEN } else { &[] }
     }
 
-    fn sql(self, verb: Verb, table: &str, rows: usize) -> Arc<str> {
+    fn width(self) -> usize {
+        ALWAYS.len() + self.filled.len() as usize + self.open().len()
+    }
+
+    fn sql(self, verb: Verb, rows: usize) -> Arc<str> {
         let (verb, conflict) = match verb {
             Verb::Insert => ("INSERT", " ON CONFLICT DO NOTHING"),
             Verb::Replace => ("INSERT OR REPLACE", ""),
         };
-        let open = if self.open { &OPEN[..] } else { &[] };
-        let names = ALWAYS.into_iter().chain(self.filled.columns().map(Column::name)).chain(open.iter().copied());
-        let mut sql = format!("{verb} INTO {table} (");
+        let names = ALWAYS.iter().copied().chain(self.filled.columns().map(Column::name));
+        let names = names.chain(self.open().iter().copied());
+        let mut sql = format!("{verb} INTO {} (", self.table);
         for (index, name) in names.enumerate() {
             let comma = if index == 0 { "" } else { "," };
             // Writing to a String cannot fail.
@@ -79,12 +86,11 @@ impl Shape {
     }
 }
 
-/// Writes spans as rows of `table`, chunk after chunk, and answers with the chunks of which not every row was taken:
+/// Writes spans as rows, chunk after chunk, and answers with the chunks of which not every row was taken:
 /// some of them were there. While the connection's thread runs one chunk the next one is encoded here.
 pub(super) async fn write_rows<'s>(
     connection: &mut SqliteConnection,
     verb: Verb,
-    table: &str,
     shape: Shape,
     rows: &'s [Cow<'_, Span>],
     rows_per_statement: usize,
@@ -93,15 +99,16 @@ pub(super) async fn write_rows<'s>(
     let mut rest = rows;
     let mut sizes = chunks(rows.len(), rows_per_statement);
     let mut statement: Option<(usize, Arc<str>)> = None;
-    let mut encode = || -> sqlx::Result<Option<(&'s [Cow<'_, Span>], Arc<str>, SqliteArguments)>> {
+    let mut encode = || {
         let Some(size) = sizes.next() else { return Ok(None) };
         let sql = match &statement {
             Some((of, sql)) if *of == size => sql.clone(),
-            _ => statement.insert((size, shape.sql(verb, table, size))).1.clone(),
+            _ => statement.insert((size, shape.sql(verb, size))).1.clone(),
         };
         let (chunk, after) = rest.split_at(size);
         rest = after;
-        Ok(Some((chunk, sql, encoder.rows(chunk, shape).map_err(sqlx::Error::Encode)?)))
+        let arguments = encoder.rows(chunk, shape).map_err(sqlx::Error::Encode)?;
+        Ok::<_, sqlx::Error>(Some((chunk, sql, arguments)))
     };
     let mut met = Vec::new();
     let mut next = encode()?;
@@ -145,7 +152,7 @@ impl Encoder {
         arguments.reserve(spans.len() * shape.width(), 0);
         for span in spans {
             self.row(&mut arguments, span, &columns)?;
-            if shape.open {
+            if shape.table == Table::Open {
                 // A start that is known tells the end by the duration.
                 arguments.add(span.ended_at().filter(|_| span.started_at.is_none()).map(nanos))?;
                 arguments.add(nanos(span.seen_at))?;
@@ -227,17 +234,17 @@ mod tests {
         for rows in 0..400 {
             let sizes: Vec<usize> = chunks(rows, 64).collect();
             assert_eq!(sizes.iter().sum::<usize>(), rows);
-            assert!(sizes.iter().all(|size| [64, 8, 1].contains(size)));
+            assert!(sizes.iter().all(|size| [64, 32, 4, 1].contains(size)));
             assert_eq!(chunks(rows, 1).count(), rows);
-            assert!(chunks(rows, 4).all(|size| [4, 1].contains(&size)));
+            assert!(chunks(rows, 8).all(|size| [8, 4, 1].contains(&size)));
         }
     }
 
     #[test]
     fn a_statement_lists_just_what_is_filled() {
-        let shape = Shape { filled: Filled::from_bits(1), open: false };
+        let shape = Shape { table: Table::Default, filled: [Column::Field(Field::Service)].into_iter().collect() };
         assert_eq!(
-            &*shape.sql(Verb::Insert, "spans_default", 2),
+            &*shape.sql(Verb::Insert, 2),
             "INSERT INTO spans_default (trace_id,span_id,tenant,started_at,duration_ns,status,created_at,service) \
              VALUES (?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
         );

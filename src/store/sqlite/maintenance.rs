@@ -7,7 +7,7 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migrate, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
-use super::days::{self, Days};
+use super::tables::{self, Tables};
 use super::{Sqlite, failed};
 use crate::model::time::UnixNanos;
 use crate::store::rows::Reader;
@@ -42,14 +42,15 @@ impl Maintenance for Sqlite {
     }
 
     async fn migrate_down(&self) -> Result<()> {
-        let failed = failed("migrate down");
+        const DOING: &str = "migrate down";
+        let failed = failed(DOING);
         self.resources.forget();
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        if has_table(&mut transaction, "span_days").await.map_err(failed)? {
-            Days::drop_all(&mut transaction).await.map_err(failed)?;
+        if has_table(&mut transaction, "span_tables").await.map_err(failed)? {
+            Tables::drop_days(&mut transaction, DOING).await?;
         }
         transaction.commit().await.map_err(failed)?;
-        migrator().undo(&self.writer, 0).await.map_err(|error| migration_failed("migrate down", error))?;
+        migrator().undo(&self.writer, 0).await.map_err(|error| migration_failed(DOING, error))?;
         sqlx::query("DROP TABLE IF EXISTS tracefall_migrations").execute(&self.writer).await.map_err(failed)?;
         Ok(())
     }
@@ -72,10 +73,11 @@ impl Maintenance for Sqlite {
     }
 
     async fn prepare_days(&self, now: UnixNanos) -> Result<()> {
-        let failed = failed("prepare days");
+        const DOING: &str = "prepare days";
+        let failed = failed(DOING);
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let mut days = Days::load(&mut transaction).await.map_err(failed)?;
-        days.make(&mut transaction, days::ahead(now)).await.map_err(failed)?;
+        let mut tables = Tables::load(&mut transaction, DOING).await?;
+        tables.make(&mut transaction, tables::ahead(now)).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)
     }
 

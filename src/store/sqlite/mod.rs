@@ -3,10 +3,9 @@
 //! Owns the file, the connections, and what SQLite's error codes mean. Every write is one `BEGIN IMMEDIATE` transaction;
 //! every read that takes more than one statement is one transaction too, so that it sees one state.
 //!
-//! Ended spans live in one table a day (see [`days`]), open ones in `open_spans`, and `traces` says in which days a
+//! Ended spans live in one table a day (see [`tables`]), open ones in `open_spans`, and `traces` says in which days a
 //! trace has rows.
 
-mod days;
 mod encode;
 mod maintenance;
 #[cfg(test)]
@@ -15,11 +14,11 @@ mod resources;
 mod rollups;
 mod spans;
 mod stored;
+mod tables;
 mod traces;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -69,7 +68,7 @@ impl Default for Settings {
             writer_cache_bytes: 64 << 20,
             reader_cache_bytes: 8 << 20,
             synchronous: Synchronous::Normal,
-            rows_per_statement: 64,
+            rows_per_statement: 256,
             busy_timeout: Duration::from_secs(5),
         }
     }
@@ -85,8 +84,6 @@ struct Sqlite {
     readers: SqlitePool,
     resources: Resources,
     rows_per_statement: usize,
-    /// The columns of the last INSERT into a day's table, see [`spans`].
-    filled: AtomicU64,
 }
 
 /// Opens the file, making it if it is missing. Applies no migration: [`super::Maintenance::migrate_up`] does, and must
@@ -97,7 +94,8 @@ struct Sqlite {
 pub async fn open(settings: &Settings) -> Result<Store> {
     const DOING: &str = "open the store";
     if let Some(directory) = settings.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory)
+        tokio::fs::create_dir_all(directory)
+            .await
             .map_err(|error| StoreError::Unavailable { doing: DOING, source: Box::new(error) })?;
     }
     let pool = |connections: u32| {
@@ -118,7 +116,6 @@ pub async fn open(settings: &Settings) -> Result<Store> {
         readers,
         resources: Resources::default(),
         rows_per_statement: settings.rows_per_statement.clamp(1, 256),
-        filled: AtomicU64::new(0),
     });
     Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store })
 }
@@ -128,6 +125,8 @@ fn connecting(path: &Path, settings: &Settings, cache_bytes: u32) -> SqliteConne
         .filename(path)
         .busy_timeout(settings.busy_timeout)
         .foreign_keys(false)
+        // Rows in flight between the connection's thread and the caller: a full channel makes both wait for each other.
+        .row_buffer_size(1_024)
         .pragma("temp_store", "MEMORY")
         // Negative: in KiB.
         .pragma("cache_size", format!("-{}", cache_bytes / 1024))
@@ -136,6 +135,8 @@ fn connecting(path: &Path, settings: &Settings, cache_bytes: u32) -> SqliteConne
 fn writing(settings: &Settings) -> SqliteConnectOptions {
     connecting(&settings.path, settings, settings.writer_cache_bytes)
         .create_if_missing(true)
+        // A statement of 256 rows holds up to a megabyte once it is prepared.
+        .statement_cache_capacity(40)
         // These two take effect at the file's creation and never again.
         .page_size(4096)
         .auto_vacuum(SqliteAutoVacuum::Incremental)

@@ -6,15 +6,14 @@
 //! them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
-use super::days::{Days, Place};
 use super::encode::{Shape, Verb, write_rows};
-use super::stored::{read_ended, read_open, remove};
+use super::stored::{read, remove, take};
+use super::tables::{Table, Tables};
 use super::traces::{Known, touch};
 use super::{Sqlite, failed, nanos};
 use crate::model::ids::TraceId;
@@ -36,12 +35,13 @@ impl SpanWriter for Sqlite {
         let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
             return Ok(());
         };
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
         let resources = self.resources.write(&mut transaction, batch, today).await?;
-        let days = Days::load(&mut transaction).await.map_err(failed(DOING))?;
+        let tables = Tables::load(&mut transaction, DOING).await?;
         let known = touch(&mut transaction, batch).await?;
-        let mut write = BatchWrite { store: self, connection: &mut transaction, days, today };
+        let mut write = BatchWrite { store: self, connection: &mut transaction, tables, today };
         let plan = write.plan(batch, &known).await?;
         write.carry_out(plan).await?;
         transaction.commit().await.map_err(failed(DOING))?;
@@ -77,11 +77,10 @@ struct Plan<'b> {
     /// New rows of ended spans, unless the table has one already.
     ended: Vec<Cow<'b, Span>>,
     /// Rows of ended spans in place of those in the table.
-    ended_again: Vec<(Place, Span)>,
-    ended_gone: Vec<(Place, SpanKey)>,
+    ended_again: BTreeMap<Table, Vec<Cow<'b, Span>>>,
     open: Vec<Cow<'b, Span>>,
     open_again: Vec<Cow<'b, Span>>,
-    open_gone: Vec<SpanKey>,
+    gone: BTreeMap<Table, Vec<SpanKey>>,
 }
 
 type KnownTraces = HashMap<(TraceId, TenantId), Known>;
@@ -89,35 +88,42 @@ type KnownTraces = HashMap<(TraceId, TenantId), Known>;
 struct BatchWrite<'a> {
     store: &'a Sqlite,
     connection: &'a mut SqliteConnection,
-    days: Days,
+    tables: Tables,
     today: u32,
 }
 
 impl BatchWrite<'_> {
+    /// Decides what becomes of each record. Open rows that a record ends are taken out here already.
     async fn plan<'b>(&mut self, batch: &'b [Span], known: &KnownTraces) -> Result<Plan<'b>> {
         let trace_of = |span: &Span| match known.is_empty() {
             true => None,
             false => known.get(&(span.trace_id, span.tenant.clone())),
         };
-        let with_open_rows = batch.iter().filter(|span| trace_of(span).is_some_and(|trace| trace.has_open));
-        let keys: Vec<SpanKey> = with_open_rows.map(Span::key).collect();
-        let mut open_rows = read_open(self.connection, &self.store.resources, &keys).await?;
+        let with_open = batch.iter().filter(|span| trace_of(span).is_some_and(|trace| trace.has_open));
+        let (ending, going_on): (Vec<&Span>, Vec<&Span>) = with_open.partition(|span| span.is_ended());
+        let keys = |spans: Vec<&Span>| spans.into_iter().map(Span::key).collect::<Vec<_>>();
+        let (open, resources) = ((Table::Open, self.tables.filled(Table::Open)), &self.store.resources);
+        let mut begun = take(self.connection, resources, open, &keys(ending)).await?;
+        let mut going_on = read(self.connection, resources, open, &keys(going_on)).await?;
 
         let mut plan = Plan::default();
         let mut sought: Vec<(&Span, &Known)> = Vec::new();
         for span in batch {
-            let stored = if open_rows.is_empty() { None } else { open_rows.remove(&span.key()) };
-            match (stored, trace_of(span)) {
+            if span.is_ended() {
+                let begun = if begun.is_empty() { None } else { begun.remove(&span.key()) };
+                plan.ended.push(begun.map_or(Cow::Borrowed(span), |begun| Cow::Owned(merge(begun, span.clone()))));
+                continue;
+            }
+            match (going_on.remove(&span.key()), trace_of(span)) {
                 (Some(stored), _) => {
                     let merged = merge(stored.clone(), span.clone());
                     if merged.is_ended() {
-                        plan.open_gone.push(merged.key());
+                        plan.gone.entry(Table::Open).or_default().push(merged.key());
                         plan.ended.push(Cow::Owned(merged));
                     } else if merged != stored {
                         plan.open_again.push(Cow::Owned(merged));
                     }
                 }
-                (None, _) if span.is_ended() => plan.ended.push(Cow::Borrowed(span)),
                 (None, Some(trace)) => sought.push((span, trace)),
                 (None, None) => plan.open.push(Cow::Borrowed(span)),
             }
@@ -129,17 +135,17 @@ impl BatchWrite<'_> {
     /// A late start, or a completion without one, of a span that has ended already, is merged into the ended row; the
     /// others are open.
     async fn merge_into_ended<'b>(&mut self, sought: &[(&'b Span, &Known)], plan: &mut Plan<'b>) -> Result<()> {
-        let mut by_place: BTreeMap<Place, Vec<SpanKey>> = BTreeMap::new();
+        let mut by_table: BTreeMap<Table, Vec<SpanKey>> = BTreeMap::new();
         for (span, trace) in sought {
-            let days = trace.days_with(span.started_at);
-            for place in days.into_iter().flat_map(|days| self.days.between(days)) {
-                by_place.entry(place).or_default().push(span.key());
+            // Its own start is among the trace's days by now.
+            for table in trace.days.iter().flat_map(|days| self.tables.between(days)) {
+                by_table.entry(table).or_default().push(span.key());
             }
         }
-        let mut ended: HashMap<SpanKey, Vec<(Place, Span)>> = HashMap::new();
-        for (place, keys) in by_place {
-            for (key, stored) in read_ended(self.connection, &self.store.resources, place, &keys).await? {
-                ended.entry(key).or_default().push((place, stored));
+        let mut ended: HashMap<SpanKey, Vec<(Table, Span)>> = HashMap::new();
+        for (table, keys) in by_table {
+            for (key, stored) in self.read_by_key(table, &keys).await? {
+                ended.entry(key).or_default().push((table, stored));
             }
         }
         for (span, _) in sought {
@@ -149,77 +155,71 @@ impl BatchWrite<'_> {
                 continue;
             };
             let merged = rows.iter().fold((*span).clone(), |merged, (_, row)| merge(merged, row.clone()));
-            let home = merged.started_at.map_or(Place::Default, |at| self.days.place(at, self.today));
-            plan.ended_gone
-                .extend(rows.iter().filter(|(place, _)| *place != home).map(|(place, _)| (*place, key.clone())));
-            let at_home = rows.into_iter().find(|(place, _)| *place == home);
-            match at_home.map(|(_, stored)| says_all(stored, &merged)) {
+            let home = self.tables.home(merged.started_at, self.today);
+            let (at_home, elsewhere): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(table, _)| *table == home);
+            for (table, _) in elsewhere {
+                plan.gone.entry(table).or_default().push(key.clone());
+            }
+            match at_home.into_iter().next().map(|(_, stored)| says_all(stored, &merged)) {
                 None => plan.ended.push(Cow::Owned(merged)),
                 Some(true) => {}
-                Some(false) => plan.ended_again.push((home, merged)),
+                Some(false) => plan.ended_again.entry(home).or_default().push(Cow::Owned(merged)),
             }
         }
         Ok(())
     }
 
     async fn carry_out(&mut self, plan: Plan<'_>) -> Result<()> {
-        let Plan { ended, ended_again, ended_gone, open, open_again, open_gone } = plan;
-        remove(self.connection, "open_spans", &open_gone).await?;
-        let mut gone: BTreeMap<Place, Vec<SpanKey>> = BTreeMap::new();
-        for (place, key) in ended_gone {
-            gone.entry(place).or_default().push(key);
+        let Plan { ended, mut ended_again, open, mut open_again, gone } = plan;
+        for (table, keys) in gone {
+            remove(self.connection, table, &keys).await?;
         }
-        for (place, keys) in gone {
-            remove(self.connection, &place.to_string(), &keys).await?;
-        }
-        self.write_open(Verb::Insert, &open).await?;
-        self.write_open(Verb::Replace, &open_again).await?;
+        let met = self.write(Verb::Insert, Table::Open, &open).await?;
+        open_again.extend(self.merge_into_met(Table::Open, met).await?.into_iter().map(Cow::Owned));
+        self.write(Verb::Replace, Table::Open, &open_again).await?;
 
-        let mut by_place: BTreeMap<Place, Vec<Cow<'_, Span>>> = BTreeMap::new();
+        let mut by_table: BTreeMap<Table, Vec<Cow<'_, Span>>> = BTreeMap::new();
         for span in ended {
-            let place = span.started_at.map_or(Place::Default, |at| self.days.place(at, self.today));
-            by_place.entry(place).or_default().push(span);
+            by_table.entry(self.tables.home(span.started_at, self.today)).or_default().push(span);
         }
-        let wanted: BTreeSet<u32> = by_place.keys().filter_map(|place| place.day()).collect();
-        self.days.make(self.connection, wanted).await.map_err(failed(DOING))?;
-        let mut again: BTreeMap<Place, Vec<Cow<'_, Span>>> = BTreeMap::new();
-        for (place, span) in ended_again {
-            again.entry(place).or_default().push(Cow::Owned(span));
+        let days = by_table.keys().filter_map(|table| if let Table::Day(day) = table { Some(*day) } else { None });
+        self.tables.make(self.connection, days).await.map_err(failed(DOING))?;
+        for (table, spans) in &by_table {
+            let met = self.write(Verb::Insert, *table, spans).await?;
+            let changed = self.merge_into_met(*table, met).await?;
+            ended_again.entry(*table).or_default().extend(changed.into_iter().map(Cow::Owned));
         }
-        for (place, spans) in &by_place {
-            let met = self.write_ended(Verb::Insert, *place, spans).await?;
-            let changed = self.merge_into_met(*place, met).await?;
-            again.entry(*place).or_default().extend(changed.into_iter().map(Cow::Owned));
+        for (table, spans) in &ended_again {
+            self.write(Verb::Replace, *table, spans).await?;
         }
-        for (place, spans) in &again {
-            self.write_ended(Verb::Replace, *place, spans).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_open(&mut self, verb: Verb, spans: &[Cow<'_, Span>]) -> Result<()> {
-        let shape = Shape { filled: filled_by(spans), open: true };
-        let rows = self.store.rows_per_statement;
-        write_rows(self.connection, verb, "open_spans", shape, spans, rows).await.map_err(failed(DOING))?;
         Ok(())
     }
 
     /// Answers with the spans of those statements that met a row of theirs in the table.
-    async fn write_ended<'s>(&mut self, verb: Verb, place: Place, spans: &'s [Cow<'_, Span>]) -> Result<Vec<&'s Span>> {
-        let shape = Shape { filled: widened(filled_by(spans), &self.store.filled), open: false };
-        let rows = self.store.rows_per_statement;
-        write_rows(self.connection, verb, &place.to_string(), shape, spans, rows).await.map_err(failed(DOING))
+    async fn write<'s>(&mut self, verb: Verb, table: Table, spans: &'s [Cow<'_, Span>]) -> Result<Vec<&'s Span>> {
+        let by_spans = spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span)));
+        self.tables.fill(self.connection, table, by_spans).await.map_err(failed(DOING))?;
+        // Batches of slightly different spans share their prepared statements.
+        let by_table = self.tables.filled(table);
+        let filled = if by_table.len() <= by_spans.len() + SPARE_COLUMNS { by_table } else { by_spans };
+        let (shape, rows) = (Shape { table, filled }, self.store.rows_per_statement);
+        write_rows(self.connection, verb, shape, spans, rows).await.map_err(failed(DOING))
+    }
+
+    async fn read_by_key(&mut self, table: Table, keys: &[SpanKey]) -> Result<HashMap<SpanKey, Span>> {
+        read(self.connection, &self.store.resources, (table, self.tables.filled(table)), keys).await
     }
 
     /// Merges with the rows that were there, and answers with those that are changed by it. Rows that were just written
     /// are among them and are not.
-    async fn merge_into_met(&mut self, place: Place, met: Vec<&Span>) -> Result<Vec<Span>> {
+    async fn merge_into_met(&mut self, table: Table, met: Vec<&Span>) -> Result<Vec<Span>> {
         let keys: Vec<SpanKey> = met.iter().map(|span| span.key()).collect();
-        let mut rows = read_ended(self.connection, &self.store.resources, place, &keys).await?;
+        let mut rows = self.read_by_key(table, &keys).await?;
         let merged = met.into_iter().filter_map(|span| {
             let stored = rows.remove(&span.key())?;
             let merged = merge(stored.clone(), span.clone());
-            (!says_all(stored, &merged)).then_some(merged)
+            let same = if table == Table::Open { stored == merged } else { says_all(stored, &merged) };
+            (!same).then_some(merged)
         });
         Ok(merged.collect())
     }
@@ -229,20 +229,4 @@ impl BatchWrite<'_> {
 fn says_all(mut stored: Span, merged: &Span) -> bool {
     stored.seen_at = merged.seen_at;
     stored == *merged
-}
-
-fn filled_by(spans: &[Cow<'_, Span>]) -> Filled {
-    spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span)))
-}
-
-/// The columns of the last batch, if they are these and few more; else these, which the next batch may then use.
-fn widened(filled: Filled, last: &AtomicU64) -> Filled {
-    let before = Filled::from_bits(last.load(Ordering::Relaxed));
-    if before.contains(filled) && before.len() <= filled.len() + SPARE_COLUMNS {
-        return before;
-    }
-    let both = before.union(filled);
-    let chosen = if both.len() <= filled.len() + SPARE_COLUMNS { both } else { filled };
-    last.store(chosen.bits(), Ordering::Relaxed);
-    chosen
 }

@@ -1,4 +1,4 @@
-//! Rows read back by their identity, to be merged with what came: out of `open_spans` or out of a day's table.
+//! Rows read back, or taken out, by their identity, to be merged with what came.
 
 use std::collections::HashMap;
 
@@ -6,90 +6,98 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
 use super::encode::{chunks, keys, placeholders};
+use super::failed;
 use super::resources::Resources;
-use super::{days::Place, failed};
+use super::tables::Table;
 use crate::model::span::{Span, SpanKey};
-use crate::store::columns::{self, OPEN};
-use crate::store::{Detail, Result, rows};
+use crate::store::columns::{Filled, OPEN};
+use crate::store::rows::Selection;
+use crate::store::{Detail, Result};
 
 /// Identities in one statement.
 const KEYS: usize = 64;
 
-/// What a SELECT lists of an open span's row, or, with NULL for what it lacks, of an ended one's.
-pub(super) fn select_list(detail: Detail, open: bool) -> String {
-    let names = columns::selected(detail).iter().map(|name| match *name {
-        lacking if !open && OPEN.contains(&lacking) => "NULL".to_owned(),
-        name => format!("s.{name}"),
+/// What a SELECT lists of a table's rows: NULL for the columns that only open spans have.
+pub(super) fn select_list(selection: &Selection, table: Table) -> String {
+    let names = selection.names().iter().map(|name| match *name {
+        lacking if table != Table::Open && OPEN.contains(&lacking) => "NULL",
+        name => name,
     });
     names.collect::<Vec<_>>().join(",")
 }
 
-/// The open rows of these identities.
-pub(super) async fn read_open(
+/// The rows of these identities in a table whose rows fill these columns.
+pub(super) async fn read(
     connection: &mut SqliteConnection,
     resources: &Resources,
+    (table, filled): (Table, Filled),
     wanted: &[SpanKey],
 ) -> Result<HashMap<SpanKey, Span>> {
-    read(connection, resources, "open_spans", true, wanted).await
+    fetch(connection, resources, filled, wanted, |selection, count| select_by_key(table, selection, count)).await
 }
 
-/// The ended rows of these identities in one table.
-pub(super) async fn read_ended(
+/// Like [`read`], and takes the rows out.
+pub(super) async fn take(
     connection: &mut SqliteConnection,
     resources: &Resources,
-    place: Place,
+    (table, filled): (Table, Filled),
     wanted: &[SpanKey],
 ) -> Result<HashMap<SpanKey, Span>> {
-    read(connection, resources, &place.to_string(), false, wanted).await
+    let sql = |selection: &Selection, count| {
+        format!("{} RETURNING {}", delete_by_key(table, count), select_list(selection, table))
+    };
+    fetch(connection, resources, filled, wanted, sql).await
 }
 
-async fn read(
+async fn fetch(
     connection: &mut SqliteConnection,
     resources: &Resources,
-    table: &str,
-    open: bool,
+    filled: Filled,
     mut wanted: &[SpanKey],
+    sql: impl Fn(&Selection, usize) -> String,
 ) -> Result<HashMap<SpanKey, Span>> {
     const DOING: &str = "read spans to merge";
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let selection = Selection::new(filled, Detail::Full);
     let mut found = Vec::new();
     for size in chunks(wanted.len(), KEYS) {
         let (chunk, after) = wanted.split_at(size);
         wanted = after;
         // Safe: names of our own tables and columns, and placeholders.
-        let sql = AssertSqlSafe(select_by_key(table, open, size));
-        let query = sqlx::query_with(sql, keys(chunk).map_err(failed(DOING))?);
+        let query = sqlx::query_with(AssertSqlSafe(sql(&selection, size)), keys(chunk).map_err(failed(DOING))?);
         for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
-            found.push(rows::span(&row, Detail::Full, DOING)?);
+            found.push(selection.span(&row, DOING)?);
         }
     }
     let spans = resources.attach(connection, found).await?;
     Ok(spans.into_iter().map(|span| (span.key(), span)).collect())
 }
 
-/// Takes the rows of these identities out of a table.
-pub(super) async fn remove(connection: &mut SqliteConnection, table: &str, mut gone: &[SpanKey]) -> Result<()> {
+/// Removes the rows of these identities from a table.
+pub(super) async fn remove(connection: &mut SqliteConnection, table: Table, mut gone: &[SpanKey]) -> Result<()> {
     const DOING: &str = "remove merged spans";
     for size in chunks(gone.len(), KEYS) {
         let (chunk, after) = gone.split_at(size);
         gone = after;
         // Safe: a name of our own table, and placeholders.
-        let sql = AssertSqlSafe(delete_by_key(table, size));
-        let query = sqlx::query_with(sql, keys(chunk).map_err(failed(DOING))?);
+        let query = sqlx::query_with(AssertSqlSafe(delete_by_key(table, size)), keys(chunk).map_err(failed(DOING))?);
         query.execute(&mut *connection).await.map_err(failed(DOING))?;
     }
     Ok(())
 }
 
 /// The join is a CROSS one so that it begins at the keys.
-pub(super) fn select_by_key(table: &str, open: bool, count: usize) -> String {
+pub(super) fn select_by_key(table: Table, selection: &Selection, count: usize) -> String {
     format!(
-        "WITH k (trace_id, span_id, tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} AS s \
-         ON s.trace_id = k.trace_id AND s.span_id = k.span_id AND s.tenant = k.tenant",
+        "WITH k (k_trace_id, k_span_id, k_tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} \
+         ON trace_id = k_trace_id AND span_id = k_span_id AND tenant = k_tenant",
         placeholders(3, count),
-        select_list(Detail::Full, open),
+        select_list(selection, table),
     )
 }
 
-pub(super) fn delete_by_key(table: &str, count: usize) -> String {
+pub(super) fn delete_by_key(table: Table, count: usize) -> String {
     format!("DELETE FROM {table} WHERE (trace_id, span_id, tenant) IN (VALUES {})", placeholders(3, count))
 }

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
-use super::days::Place;
 use super::encode::{chunks, placeholders};
 use super::stored::select_list;
+use super::tables::{Table, Tables};
 use super::{DIALECT, Sqlite, arguments, failed, nanos};
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
@@ -17,15 +17,16 @@ use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
-use crate::store::rows::{self, Reader};
+use crate::store::columns::Filled;
+use crate::store::rows::{self, Reader, Selection};
 use crate::store::{Detail, Result, Touch, TraceReader, filter};
 
 /// Tables in one SELECT, well below SQLite's limit on a compound one.
 const TABLES: usize = 64;
 
-/// A trace's touch, on a row for each of the days in which its ended spans may be and which have a table.
-pub(super) const SELECT_DAYS: &str = "SELECT t.touched, d.day FROM traces t \
-     LEFT JOIN span_days d ON d.day BETWEEN t.first_day AND t.last_day WHERE t.trace_id = ? AND t.tenant = ?";
+/// A trace's touch, on a row for each of the tables in which its spans may be.
+pub(super) const SELECT_TABLES: &str = "SELECT touched, name, day, filled FROM traces \
+     JOIN span_tables ON day IS NULL OR day BETWEEN first_day AND last_day WHERE trace_id = ? AND tenant = ?";
 
 #[async_trait]
 impl TraceReader for Sqlite {
@@ -82,58 +83,48 @@ impl Sqlite {
         limit: usize,
     ) -> Result<Option<(Touch, Vec<Span>)>> {
         const DOING: &str = "read a trace";
-        let query = sqlx::query(SELECT_DAYS).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
-        let bounds = query.fetch_all(&mut *connection).await.map_err(failed(DOING))?;
+        let query = sqlx::query(SELECT_TABLES).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
         let mut touch = None;
-        let mut tables = vec!["open_spans".to_owned(), Place::Default.to_string()];
-        for row in &bounds {
-            let mut cells = Reader::new(row, &["touched", "day"], DOING);
+        let (mut tables, mut filled) = (Vec::new(), Filled::default());
+        for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
+            let mut cells = Reader::new(&row, &["touched", "name", "day", "filled"], DOING);
             touch = Some(Touch(cells.required_int()?));
-            let day = cells.int()?.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))?;
-            tables.extend(day.map(|day| Place::Day(day).to_string()));
+            let (table, by_its_rows) = Tables::entry(&mut cells)?;
+            tables.push(table);
+            filled = filled.union(by_its_rows);
         }
         let Some(touch) = touch else { return Ok(None) };
 
+        let selection = Selection::new(filled, detail);
         let mut found = Vec::new();
         for tables in tables.chunks(TABLES) {
             let left = limit.saturating_add(1).saturating_sub(found.len());
-            let selects: Vec<String> = tables.iter().map(|table| select_trace(table, detail)).collect();
             // Safe: names of our own tables and columns.
-            let sql = AssertSqlSafe(format!("{} LIMIT $3", selects.join(" UNION ALL ")));
-            let query = sqlx::query(sql)
+            let query = sqlx::query(AssertSqlSafe(select_trace(tables, &selection)))
                 .bind(&trace_id.as_bytes()[..])
                 .bind(tenant.as_str())
                 .bind(i64::try_from(left).unwrap_or(i64::MAX));
             for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
-                found.push(rows::span(&row, detail, DOING)?);
+                found.push(selection.span(&row, DOING)?);
             }
         }
         Ok(Some((touch, self.resources.attach(connection, found).await?)))
     }
 }
 
-pub(super) fn select_trace(table: &str, detail: Detail) -> String {
-    let list = select_list(detail, table == "open_spans");
-    format!("SELECT {list} FROM {table} AS s WHERE s.trace_id = $1 AND s.tenant = $2")
+pub(super) fn select_trace(tables: &[Table], selection: &Selection) -> String {
+    let select = |table: &Table| {
+        format!("SELECT {} FROM {table} WHERE trace_id = $1 AND tenant = $2", select_list(selection, *table))
+    };
+    format!("{} LIMIT $3", tables.iter().map(select).collect::<Vec<_>>().join(" UNION ALL "))
 }
 
-/// What was known of a trace before a batch came.
+/// What is known of a trace that a batch does not begin.
 pub(super) struct Known {
-    /// The days in which its ended spans may be.
-    days: Option<RangeInclusive<u32>>,
+    /// The days in which its ended spans may be, the batch's among them.
+    pub days: Option<RangeInclusive<u32>>,
     /// Whether any of its spans is open.
     pub has_open: bool,
-}
-
-impl Known {
-    /// Its days, and this instant's.
-    pub(super) fn days_with(&self, at: Option<UnixNanos>) -> Option<RangeInclusive<u32>> {
-        let at = at.map(|at| at.day()..=at.day());
-        match (self.days.clone(), at) {
-            (Some(a), Some(b)) => Some(*a.start().min(b.start())..=*a.end().max(b.end())),
-            (a, b) => a.or(b),
-        }
-    }
 }
 
 /// A trace of a batch, with the bounds of the batch's spans.

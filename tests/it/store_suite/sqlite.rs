@@ -190,7 +190,7 @@ async fn way_down_leaves_nothing_of_ours() {
 async fn a_locked_file_is_unavailable_and_heals() {
     let file = File::new();
     let settings = Settings { busy_timeout: std::time::Duration::from_millis(1), ..file.settings() };
-    file.ready().await;
+    file.ready().await.maintenance.close().await;
     let store = sqlite::open(&settings).await.unwrap();
     let outside = file.outside();
     outside.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -207,7 +207,7 @@ async fn a_stored_value_that_cannot_be_is_named_by_its_column() {
     let file = File::new();
     let store = file.ready().await;
     for (column, value) in
-        [("status", "'finished?'"), ("input_tokens", "'many'"), ("provenance", "'{'"), ("resource_id", "x'00'")]
+        [("status", "'finished?'"), ("input_tokens", "'many'"), ("events", "'{'"), ("resource_id", "x'00'")]
     {
         write(&store, [full(1, 1)]).await;
         file.outside().execute_batch(&format!("UPDATE spans_20260105 SET {column} = {value}")).unwrap();

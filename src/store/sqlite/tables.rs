@@ -1,0 +1,213 @@
+//! The tables of spans: one a day for those that ended, one for all other days, one for those that are open.
+//!
+//! A day's table keeps its indexes small, so that writing stays fast however much is stored, and an old day is removed
+//! by dropping it. The table `span_tables` names them all. It is read inside the transaction that uses it, so every
+//! process sees the tables that its snapshot has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::failed;
+use crate::model::time::UnixNanos;
+use crate::store::Result;
+use crate::store::columns::Filled;
+use crate::store::rows::{Cells, Reader};
+
+/// Days before the present, and after it, that get a table of their own. Spans of other days go to `spans_default`, so
+/// that clocks gone astray do not make thousands of tables.
+const DAYS_BACK: u32 = 35;
+const DAYS_AHEAD: u32 = 2;
+
+/// Tables that one SELECT can unite: SQLite's limit on the terms of a compound one, less one for `spans_default`.
+const MAX_IN_VIEW: usize = 499;
+
+/// A table of spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Table {
+    Open,
+    /// Ended ones of the days that have no table of their own.
+    Default,
+    /// Ended ones that started on a day, counted from 1970-01-01.
+    Day(u32),
+}
+
+/// The table's name. It is the only thing in a statement's text that is not constant, and it is made of digits.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Table::Open => f.write_str("open_spans"),
+            Table::Default => f.write_str("spans_default"),
+            Table::Day(day) => {
+                let days = jiff::Span::new().try_days(i64::from(*day)).map_err(|_| fmt::Error)?;
+                let date = jiff::civil::date(1970, 1, 1).checked_add(days).map_err(|_| fmt::Error)?;
+                write!(f, "spans_{:04}{:02}{:02}", date.year(), date.month(), date.day())
+            }
+        }
+    }
+}
+
+/// The tables that there are, each with the columns that some of its rows may fill.
+#[derive(Debug, Default)]
+pub(super) struct Tables(BTreeMap<Table, Filled>);
+
+impl Tables {
+    pub(super) async fn load(connection: &mut SqliteConnection, doing: &'static str) -> Result<Self> {
+        let query = sqlx::query("SELECT name, day, filled FROM span_tables");
+        let rows = query.fetch_all(connection).await.map_err(failed(doing))?;
+        let table = |row| Self::entry(&mut Reader::new(row, &["name", "day", "filled"], doing));
+        rows.iter().map(table).collect::<Result<_>>().map(Self)
+    }
+
+    /// A row's name, day and filled columns.
+    pub(super) fn entry<R: Cells>(cells: &mut Reader<'_, R>) -> Result<(Table, Filled)> {
+        let is_open = cells.required_text()? == "open_spans";
+        let day = cells.int()?.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))?;
+        let filled = Filled::parse(cells.required_text()?);
+        let filled = filled.map_err(|name| cells.corrupt(format_args!("{name:?} is no column of a span")))?;
+        Ok((day.map_or(if is_open { Table::Open } else { Table::Default }, Table::Day), filled))
+    }
+
+    /// Where an ended span that started at `started_at` belongs, when the present is `today`.
+    pub(super) fn home(&self, started_at: Option<UnixNanos>, today: u32) -> Table {
+        let Some(started_at) = started_at else { return Table::Default };
+        let day = Table::Day(started_at.day());
+        if self.0.contains_key(&day) || window(today).contains(&started_at.day()) { day } else { Table::Default }
+    }
+
+    /// The tables in which ended spans of these days may be. `spans_default` is always among them: a span may have come
+    /// before its day got a table.
+    pub(super) fn between(&self, days: &RangeInclusive<u32>) -> impl Iterator<Item = Table> {
+        let days = days.clone();
+        self.0.keys().copied().filter(move |table| match table {
+            Table::Open => false,
+            Table::Default => true,
+            Table::Day(day) => days.contains(day),
+        })
+    }
+
+    pub(super) fn filled(&self, table: Table) -> Filled {
+        self.0.get(&table).copied().unwrap_or_default()
+    }
+
+    /// Notes that rows of a table fill these columns. To be called in the transaction that writes them, before it does.
+    pub(super) async fn fill(
+        &mut self,
+        connection: &mut SqliteConnection,
+        table: Table,
+        filled: Filled,
+    ) -> sqlx::Result<()> {
+        let before = self.filled(table);
+        if before.contains(filled) {
+            return Ok(());
+        }
+        let filled = before.union(filled);
+        self.0.insert(table, filled);
+        let query = sqlx::query("UPDATE span_tables SET filled = ? WHERE name = ?");
+        query.bind(filled.to_text()).bind(table.to_string()).execute(connection).await?;
+        Ok(())
+    }
+
+    /// Makes those of the `wanted` days' tables that are missing, as copies of `spans_default`, and the view `spans`
+    /// anew. To be called in a writing transaction.
+    pub(super) async fn make(
+        &mut self,
+        connection: &mut SqliteConnection,
+        wanted: impl IntoIterator<Item = u32>,
+    ) -> sqlx::Result<()> {
+        let missing: BTreeSet<u32> = wanted.into_iter().filter(|day| !self.0.contains_key(&Table::Day(*day))).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query(
+            "SELECT sql FROM sqlite_schema WHERE tbl_name = 'spans_default' AND sql IS NOT NULL ORDER BY type DESC",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let definitions = rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>()?;
+        for day in missing {
+            let name = Table::Day(day).to_string();
+            for definition in &definitions {
+                // Safe: our own migration's text, with a name of digits.
+                let definition = definition.replace("spans_default", &name);
+                sqlx::raw_sql(AssertSqlSafe(definition)).execute(&mut *connection).await?;
+            }
+            let insert = sqlx::query("INSERT INTO span_tables (name, day) VALUES (?, ?)").bind(name).bind(day);
+            insert.execute(&mut *connection).await?;
+            self.0.insert(Table::Day(day), Filled::default());
+        }
+        unite(connection, self.days()).await
+    }
+
+    /// Drops every day's table.
+    pub(super) async fn drop_days(connection: &mut SqliteConnection, doing: &'static str) -> Result<()> {
+        let tables = Self::load(connection, doing).await?;
+        for table in tables.days() {
+            // Safe: a name of digits.
+            let drop = sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {table}")));
+            drop.execute(&mut *connection).await.map_err(failed(doing))?;
+        }
+        let delete = sqlx::query("DELETE FROM span_tables WHERE day IS NOT NULL");
+        delete.execute(&mut *connection).await.map_err(failed(doing))?;
+        unite(connection, []).await.map_err(failed(doing))
+    }
+
+    /// Newest first.
+    fn days(&self) -> impl Iterator<Item = Table> {
+        self.0.keys().rev().copied().filter(|table| matches!(table, Table::Day(_)))
+    }
+}
+
+async fn unite(connection: &mut SqliteConnection, days: impl IntoIterator<Item = Table>) -> sqlx::Result<()> {
+    let tables = days.into_iter().take(MAX_IN_VIEW).chain([Table::Default]);
+    let selects: Vec<String> = tables.map(|table| format!("SELECT * FROM {table}")).collect();
+    // Safe: names of digits.
+    let view = format!("DROP VIEW spans; CREATE VIEW spans AS {}", selects.join(" UNION ALL "));
+    sqlx::raw_sql(AssertSqlSafe(view)).execute(connection).await?;
+    Ok(())
+}
+
+/// The days that get a table when the present is `today`.
+fn window(today: u32) -> RangeInclusive<u32> {
+    today.saturating_sub(DAYS_BACK)..=today + DAYS_AHEAD
+}
+
+/// The days whose tables are made before their first row comes: days of the past make theirs when one does.
+pub(super) fn ahead(now: UnixNanos) -> RangeInclusive<u32> {
+    now.day()..=now.day() + DAYS_AHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::DAY_NS;
+
+    #[test]
+    fn a_table_is_named_after_its_day() {
+        assert_eq!(Table::Day(0).to_string(), "spans_19700101");
+        assert_eq!(Table::Day(20_458).to_string(), "spans_20260105");
+        assert_eq!(Table::Day(UnixNanos::MAX.day()).to_string(), "spans_25540721");
+    }
+
+    #[test]
+    fn days_near_the_present_have_tables_and_others_share_one() {
+        let known = [Table::Open, Table::Default, Table::Day(10), Table::Day(100)];
+        let tables = Tables(known.map(|table| (table, Filled::default())).into());
+        let at = |day: u64| Some(UnixNanos::new(day * DAY_NS + 1));
+        for (day, table) in [
+            (64, Table::Default),
+            (65, Table::Day(65)),
+            (102, Table::Day(102)),
+            (103, Table::Default),
+            (10, Table::Day(10)),
+        ] {
+            assert_eq!(tables.home(at(day), 100), table, "day {day}");
+        }
+        assert_eq!(tables.home(Some(UnixNanos::MAX), 100), Table::Default);
+        assert_eq!(tables.between(&(11..=100)).collect::<Vec<_>>(), [Table::Default, Table::Day(100)]);
+        assert_eq!(ahead(UnixNanos::new(100 * DAY_NS)), 100..=102);
+    }
+}
