@@ -21,9 +21,11 @@ fn main() {
     let wrapped = format!("{{\"spans\":{array}}}");
     let lines = spans.join("\n");
     println!("{SPANS} spans of {} bytes", array.len() / SPANS);
-    for (name, body, framing) in
-        [("array", &array, Framing::Json), ("{\"spans\"}", &wrapped, Framing::Json), ("ndjson", &lines, Framing::Ndjson)]
-    {
+    for (name, body, framing) in [
+        ("array", &array, Framing::Json),
+        ("{\"spans\"}", &wrapped, Framing::Json),
+        ("ndjson", &lines, Framing::Ndjson),
+    ] {
         measure(name, || native::decode(body.as_bytes(), framing, &context, &Carried::default()).unwrap().spans.len());
     }
     let decoded = native::decode(array.as_bytes(), Framing::Json, &context, &Carried::default()).unwrap();
@@ -48,7 +50,9 @@ fn measure(name: &str, mut round: impl FnMut() -> usize) {
 
 /// A span as Beacon's router sends it: 400 bytes of it are metadata.
 fn beacon_span(index: usize) -> String {
-    let trace = TraceId::from_bytes((index as u128 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes());
+    let trace = TraceId::from_bytes(
+        (index as u128 / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes(),
+    );
     let span = SpanId::from_u128((index as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & u128::from(u64::MAX));
     let (trace, span) = (trace.unwrap(), span.unwrap());
     format!(

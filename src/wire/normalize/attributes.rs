@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::{Bounds, Fault};
-use crate::model::attributes::{Attributes, AttributesBuilder};
+use crate::model::attributes::Attributes;
 use crate::model::span::Field;
 use crate::wire::json;
 use crate::wire::key_table::KeyTable;
@@ -115,12 +115,10 @@ impl<'a> AttributeSet<'a> {
         if self.0.windows(2).any(|pair| pair[0].key == pair[1].key) {
             self.resolve()?;
         }
-        let mut builder = AttributesBuilder::default();
-        for entry in self.0 {
+        for entry in &self.0 {
             each(&entry.key, &entry.raw);
-            builder.push_raw(entry.key, entry.raw);
         }
-        Ok(builder.finish())
+        Ok(Attributes::from_sorted(self.0.iter().map(|entry| (&*entry.key, &*entry.raw))))
     }
 
     /// Makes the keys of the sorted entries unique.
@@ -235,7 +233,8 @@ pub(in crate::wire) fn pairs(list: &str) -> Option<Vec<(&str, &str)>> {
     let mut all = true;
     json::elements(list, |element| {
         members.clear();
-        let pair = json::members(element, &mut members).ok().and_then(|()| pair(&members));
+        json::members(element, &mut members);
+        let pair = pair(&members);
         all = pair.is_some();
         pairs.extend(pair);
         all
@@ -259,9 +258,10 @@ fn pair<'a>(members: &[json::Member<'a>]) -> Option<(&'a str, &'a str)> {
 
 fn any_value(raw: &str) -> &str {
     let mut members = Vec::new();
-    if !raw.starts_with('{') || json::members(raw, &mut members).is_err() {
+    if !raw.starts_with('{') {
         return raw;
     }
+    json::members(raw, &mut members);
     match members.as_slice() {
         [("\"stringValue\"" | "\"boolValue\"" | "\"doubleValue\"", inner)] => inner,
         [("\"intValue\"", inner)] if json::inside(inner).parse::<i64>().is_ok() => json::inside(inner),
