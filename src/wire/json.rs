@@ -69,12 +69,29 @@ fn skip(bytes: &[u8], from: usize, what: impl Fn(u8) -> bool) -> usize {
 fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
+        at = quote_or_backslash(bytes, at);
         match *bytes.get(at)? {
             b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+            _ => at += 2,
         }
     }
+}
+
+/// The next quote or backslash at or after `at`, or the end; eight bytes at a step.
+fn quote_or_backslash(bytes: &[u8], from: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The lowest set bit is that of the first zero byte: https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut at = from;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let found = zeros(word ^ ONES * u64::from(b'"')) | zeros(word ^ ONES * u64::from(b'\\'));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    skip(bytes, at, |byte| !matches!(byte, b'"' | b'\\'))
 }
 
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {

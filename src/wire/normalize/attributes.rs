@@ -48,10 +48,6 @@ struct Entry<'a> {
 pub(in crate::wire) struct AttributeSet<'a>(Vec<Entry<'a>>);
 
 impl<'a> AttributeSet<'a> {
-    pub(in crate::wire) fn with_capacity(entries: usize) -> Self {
-        Self(Vec::with_capacity(entries))
-    }
-
     /// Adds a value as it was written, standing `level` levels deep.
     ///
     /// # Errors
@@ -64,7 +60,10 @@ impl<'a> AttributeSet<'a> {
         level: usize,
         origin: Origin,
     ) -> Result<(), Fault> {
-        let raw = bounds.attribute(&key, &key, raw, level)?;
+        let raw = match bounds.is_plain(raw) {
+            true => Cow::Borrowed(raw),
+            false => bounds.attribute(&key, &key, raw, level)?,
+        };
         self.0.push(Entry { key, raw, origin });
         Ok(())
     }
@@ -107,10 +106,11 @@ impl<'a> AttributeSet<'a> {
 
     /// Puts them in order and hands each that is kept to `each` before. Within one place the last of equal keys stays,
     /// as in PostgreSQL's `jsonb`; a different value from a weaker place is kept beside, as `key.from_tags` and so on.
+    /// Nothing but its memory stays here.
     ///
     /// # Errors
     /// If the span's own object gives a key twice.
-    pub(in crate::wire) fn finish(mut self, mut each: impl FnMut(&str, &str)) -> Result<Attributes, Fault> {
+    pub(in crate::wire) fn finish(&mut self, mut each: impl FnMut(&str, &str)) -> Result<Attributes, Fault> {
         self.0.sort_by(|a, b| a.key.cmp(&b.key).then(a.origin.cmp(&b.origin)));
         if self.0.windows(2).any(|pair| pair[0].key == pair[1].key) {
             self.resolve()?;
@@ -118,7 +118,13 @@ impl<'a> AttributeSet<'a> {
         for entry in &self.0 {
             each(&entry.key, &entry.raw);
         }
-        Ok(Attributes::from_sorted(self.0.iter().map(|entry| (&*entry.key, &*entry.raw))))
+        let attributes = Attributes::from_sorted(self.0.iter().map(|entry| (&*entry.key, &*entry.raw)));
+        self.0.clear();
+        Ok(attributes)
+    }
+
+    pub(in crate::wire) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Makes the keys of the sorted entries unique.
