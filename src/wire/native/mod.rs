@@ -96,10 +96,12 @@ impl<'a> Decoder<'a> {
 
     fn object(&mut self, text: &'a str) -> Result<(), DecodeError> {
         let mut members = Vec::new();
-        json::members(text, &mut members).map_err(|error| not_json(text, &error))?;
+        json::check(text).map_err(|error| not_json(text, &error))?;
+        let text = text.trim_ascii();
+        json::members(text, &mut members);
         let mut lists = members.iter().filter(|member| member.0 == "\"spans\"");
         let Some((_, list)) = lists.next() else {
-            self.span(0, text.trim_ascii());
+            self.span(0, text);
             return Ok(());
         };
         if lists.next().is_some() {
@@ -123,11 +125,16 @@ impl<'a> Decoder<'a> {
             if self.count >= self.max_spans {
                 return Err(DecodeError::TooManySpans { limit: self.max_spans });
             }
-            match std::str::from_utf8(line) {
-                Ok(line) => self.span(index, line),
+            let checked = match std::str::from_utf8(line) {
+                Ok(line) => json::check(line).map(|()| line).map_err(|error| format!("the line is not JSON: {error}")),
                 Err(error) => {
-                    let reason =
-                        format!("the line is not UTF-8: its byte {} belongs to no character", error.valid_up_to());
+                    Err(format!("the line is not UTF-8: its byte {} belongs to no character", error.valid_up_to()))
+                }
+            };
+            match checked {
+                Ok(line) => self.span(index, line),
+                Err(reason) => {
+                    self.count += 1;
                     self.reject(index, None, Fault { field: None, reason });
                 }
             }

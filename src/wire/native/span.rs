@@ -8,7 +8,7 @@ use crate::model::ids::{IdError, SpanId, TraceId};
 use crate::model::span::{Field, FieldValue, Span};
 use crate::wire::context::Carried;
 use crate::wire::json::{self, Member};
-use crate::wire::normalize::{Bounds, Draft, Fault, Given, Origin, ResourceCache, pairs};
+use crate::wire::normalize::{Bounds, Draft, Fault, Given, Memory, Origin, ResourceCache, pairs};
 use crate::wire::{DecodeContext, DecodeError};
 
 /// Reads the spans of one request.
@@ -22,6 +22,7 @@ pub(super) struct SpanReader<'a> {
     resources: ResourceCache<'a>,
     /// The members of the span at hand; kept for its memory.
     members: Vec<Member<'a>>,
+    memory: Memory<'a>,
 }
 
 struct Shared<'a> {
@@ -41,7 +42,15 @@ struct Origins<'a> {
 impl<'a> SpanReader<'a> {
     pub(super) fn new(context: DecodeContext<'a>, carried: &'a Carried, request_id: Option<&'a str>) -> Self {
         let resources = ResourceCache::default();
-        Self { context, carried, request_id, shared: Vec::new(), resources, members: Vec::new() }
+        Self {
+            context,
+            carried,
+            request_id,
+            shared: Vec::new(),
+            resources,
+            members: Vec::new(),
+            memory: Memory::default(),
+        }
     }
 
     /// Takes a member that stands beside `spans`.
@@ -70,7 +79,7 @@ impl<'a> SpanReader<'a> {
         Ok(())
     }
 
-    /// Reads one span.
+    /// Reads one span, from text that is known to be JSON.
     ///
     /// # Errors
     /// Why it cannot be taken.
@@ -85,9 +94,8 @@ impl<'a> SpanReader<'a> {
             return Err(Fault { field: None, reason });
         }
         let mut members = std::mem::take(&mut self.members);
-        let outcome = json::members(raw, &mut members)
-            .map_err(|error| Fault { field: None, reason: format!("the span is not valid JSON: {error}") })
-            .and_then(|()| self.span(&members));
+        json::members(raw, &mut members);
+        let outcome = self.span(&members);
         self.members = members;
         outcome
     }
@@ -100,14 +108,21 @@ impl<'a> SpanReader<'a> {
     }
 
     fn span(&mut self, members: &[Member<'a>]) -> Result<Span, Fault> {
-        let mut draft = Draft::new(Bounds::new(self.context.limits), members.len());
+        let mut draft = Draft::new(Bounds::new(self.context.limits), std::mem::take(&mut self.memory));
+        let filled = self.fill(&mut draft, members);
+        let outcome = filled.and_then(|()| draft.finish(&self.context, self.carried));
+        self.memory = draft.into_memory();
+        outcome
+    }
+
+    fn fill(&mut self, draft: &mut Draft<'a, 'a>, members: &[Member<'a>]) -> Result<(), Fault> {
         let mut origins = Origins::default();
         let mut seen = 0u128;
         for (index, &(raw_key, raw)) in members.iter().enumerate() {
             let key = draft.bounds.key(raw_key)?;
             let Some(meaning) = keys::meaning(&key) else {
                 if !json::is_null(raw) {
-                    let Draft { attributes, bounds, .. } = &mut draft;
+                    let Draft { attributes, bounds, .. } = draft;
                     attributes.push(bounds, key, raw, 1, Origin::Span)?;
                 }
                 continue;
@@ -118,15 +133,15 @@ impl<'a> SpanReader<'a> {
             }
             seen |= bit;
             if !json::is_null(raw) {
-                read_member(&mut draft, &mut origins, meaning, json::inside(raw_key), raw)?;
+                read_member(draft, &mut origins, meaning, json::inside(raw_key), raw)?;
             }
         }
-        self.fill_shared(&mut draft, &mut origins)?;
-        self.fill_resource(&mut draft, origins)?;
+        self.fill_shared(draft, &mut origins)?;
+        self.fill_resource(draft, origins)?;
         if let Some(request_id) = self.request_id {
             draft.attributes.push_known("request_id", request_id, Origin::Header);
         }
-        draft.finish(&self.context, self.carried)
+        Ok(())
     }
 
     fn fill_shared(&self, draft: &mut Draft<'a, 'a>, origins: &mut Origins<'a>) -> Result<(), Fault> {

@@ -6,7 +6,7 @@ use super::keys;
 use crate::model::span::{Field, FieldType, FieldValue, OtelStatus, SpanKind, Status};
 use crate::model::time::{TimeError, UnixNanos};
 use crate::wire::json;
-use crate::wire::normalize::{Draft, Fault, Given, Origin, int_of};
+use crate::wire::normalize::{Draft, Fault, Given, Origin, canonical_trace, int_of};
 use crate::wire::number::{self, Unit};
 
 /// Two instants that differ by less are one, told twice with different precision.
@@ -311,7 +311,10 @@ fn text<'a>(draft: &mut Draft<'_, '_>, field: Field, name: &str, raw: &'a str) -
         _ => Cow::Borrowed(raw),
     };
     let text = draft.bounds.text(field.name(), text);
-    Ok(Some(crate::wire::normalize::canonical(field, text)).filter(|text| !text.is_empty()))
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(if field == Field::ParentTraceId { canonical_trace(text) } else { text }))
 }
 
 fn keep_as_attribute<'a>(draft: &mut Draft<'a, '_>, name: &'a str, raw: &'a str) -> Result<(), Fault> {

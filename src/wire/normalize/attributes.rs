@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::{Bounds, Fault};
-use crate::model::attributes::{Attributes, AttributesBuilder};
+use crate::model::attributes::Attributes;
 use crate::model::span::Field;
 use crate::wire::json;
 use crate::wire::key_table::KeyTable;
@@ -48,10 +48,6 @@ struct Entry<'a> {
 pub(in crate::wire) struct AttributeSet<'a>(Vec<Entry<'a>>);
 
 impl<'a> AttributeSet<'a> {
-    pub(in crate::wire) fn with_capacity(entries: usize) -> Self {
-        Self(Vec::with_capacity(entries))
-    }
-
     /// Adds a value as it was written, standing `level` levels deep.
     ///
     /// # Errors
@@ -64,7 +60,10 @@ impl<'a> AttributeSet<'a> {
         level: usize,
         origin: Origin,
     ) -> Result<(), Fault> {
-        let raw = bounds.attribute(&key, &key, raw, level)?;
+        let raw = match bounds.is_plain(raw) {
+            true => Cow::Borrowed(raw),
+            false => bounds.attribute(&key, &key, raw, level)?,
+        };
         self.0.push(Entry { key, raw, origin });
         Ok(())
     }
@@ -107,20 +106,25 @@ impl<'a> AttributeSet<'a> {
 
     /// Puts them in order and hands each that is kept to `each` before. Within one place the last of equal keys stays,
     /// as in PostgreSQL's `jsonb`; a different value from a weaker place is kept beside, as `key.from_tags` and so on.
+    /// Nothing but its memory stays here.
     ///
     /// # Errors
     /// If the span's own object gives a key twice.
-    pub(in crate::wire) fn finish(mut self, mut each: impl FnMut(&str, &str)) -> Result<Attributes, Fault> {
+    pub(in crate::wire) fn finish(&mut self, mut each: impl FnMut(&str, &str)) -> Result<Attributes, Fault> {
         self.0.sort_by(|a, b| a.key.cmp(&b.key).then(a.origin.cmp(&b.origin)));
         if self.0.windows(2).any(|pair| pair[0].key == pair[1].key) {
             self.resolve()?;
         }
-        let mut builder = AttributesBuilder::default();
-        for entry in self.0 {
+        for entry in &self.0 {
             each(&entry.key, &entry.raw);
-            builder.push_raw(entry.key, entry.raw);
         }
-        Ok(builder.finish())
+        let attributes = Attributes::from_sorted(self.0.iter().map(|entry| (&*entry.key, &*entry.raw)));
+        self.0.clear();
+        Ok(attributes)
+    }
+
+    pub(in crate::wire) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Makes the keys of the sorted entries unique.
@@ -235,7 +239,8 @@ pub(in crate::wire) fn pairs(list: &str) -> Option<Vec<(&str, &str)>> {
     let mut all = true;
     json::elements(list, |element| {
         members.clear();
-        let pair = json::members(element, &mut members).ok().and_then(|()| pair(&members));
+        json::members(element, &mut members);
+        let pair = pair(&members);
         all = pair.is_some();
         pairs.extend(pair);
         all
@@ -259,9 +264,10 @@ fn pair<'a>(members: &[json::Member<'a>]) -> Option<(&'a str, &'a str)> {
 
 fn any_value(raw: &str) -> &str {
     let mut members = Vec::new();
-    if !raw.starts_with('{') || json::members(raw, &mut members).is_err() {
+    if !raw.starts_with('{') {
         return raw;
     }
+    json::members(raw, &mut members);
     match members.as_slice() {
         [("\"stringValue\"" | "\"boolValue\"" | "\"doubleValue\"", inner)] => inner,
         [("\"intValue\"", inner)] if json::inside(inner).parse::<i64>().is_ok() => json::inside(inner),

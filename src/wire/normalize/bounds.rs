@@ -26,7 +26,8 @@ impl<'l> Bounds<'l> {
     /// A text that is kept as such, cut between two characters.
     pub(in crate::wire) fn text<'a>(&mut self, name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
         let mut text = text;
-        if text.as_bytes().contains(&0) {
+        // A text without escapes has none: JSON forbids control characters.
+        if matches!(&text, Cow::Owned(text) if text.contains('\0')) {
             self.nul_replaced.push(name.to_owned());
             text = Cow::Owned(text.replace('\0', "\u{fffd}"));
         }

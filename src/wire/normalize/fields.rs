@@ -35,7 +35,7 @@ pub(in crate::wire) fn disagree(name: &str, other: &str) -> Fault {
 }
 
 /// The fields that a record fills.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::wire) struct FieldSet<'a> {
     entries: Vec<(Field, FieldValue, &'a str)>,
     /// One bit for each field that is filled.
@@ -45,10 +45,6 @@ pub(in crate::wire) struct FieldSet<'a> {
 const _: () = assert!(Field::ALL.len() <= 128, "one bit for each field");
 
 impl<'a> FieldSet<'a> {
-    pub(in crate::wire) fn with_capacity(fields: usize) -> Self {
-        Self { entries: Vec::with_capacity(fields), filled: 0 }
-    }
-
     pub(in crate::wire) fn has(&self, field: Field) -> bool {
         self.filled & bit(field) != 0
     }
@@ -91,14 +87,16 @@ impl<'a> FieldSet<'a> {
         self.entries.iter().find(|entry| entry.0 == field)
     }
 
-    pub(in crate::wire) fn finish(mut self) -> Fields {
-        // In order, so that each is appended.
+    /// The fields, in order; nothing but its memory stays here.
+    pub(in crate::wire) fn finish(&mut self) -> Fields {
         self.entries.sort_unstable_by_key(|entry| entry.0);
-        let mut fields = Fields::with_capacity(self.entries.len());
-        for (field, value, _) in self.entries {
-            fields.set(field, value);
-        }
-        fields
+        self.filled = 0;
+        Fields::from_sorted(self.entries.drain(..).map(|(field, value, _)| (field, value)).collect())
+    }
+
+    pub(in crate::wire) fn clear(&mut self) {
+        self.entries.clear();
+        self.filled = 0;
     }
 }
 
@@ -106,10 +104,7 @@ fn bit(field: Field) -> u128 {
     1 << field as u8
 }
 
-/// The one spelling of a field's text: a trace that is continued is named as traces are.
-pub(in crate::wire) fn canonical(field: Field, text: Cow<'_, str>) -> Cow<'_, str> {
-    if field == Field::ParentTraceId {
-        return TraceId::parse(&text).map_or(text, |id| Cow::Owned(id.to_string()));
-    }
-    text
+/// The one spelling of [`Field::ParentTraceId`], where it is a trace id.
+pub(in crate::wire) fn canonical_trace(text: Cow<'_, str>) -> Cow<'_, str> {
+    TraceId::parse(&text).map_or(text, |id| Cow::Owned(id.to_string()))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(super) use attributes::{AttributeSet, Origin, pairs};
 pub(super) use bounds::Bounds;
-pub(super) use fields::{FieldSet, Given, canonical};
+pub(super) use fields::{FieldSet, Given, canonical_trace};
 pub(super) use resource::ResourceCache;
 
 use super::context::Carried;
@@ -67,11 +67,15 @@ pub(super) struct Draft<'a, 'l> {
     pub bounds: Bounds<'l>,
 }
 
+/// Two collections, empty but for the memory they hold: one draft's after the other's.
+pub(super) type Memory<'a> = (FieldSet<'a>, AttributeSet<'a>);
+
 /// A duration that differs from end minus start by less is the same one, rounded.
 const SAME_DURATION_NS: u64 = 1_000_000;
 
 impl<'a, 'l> Draft<'a, 'l> {
-    pub(super) fn new(bounds: Bounds<'l>, members: usize) -> Self {
+    /// An empty one, in the memory that an earlier one left.
+    pub(super) fn new(bounds: Bounds<'l>, (fields, attributes): Memory<'a>) -> Self {
         Self {
             trace_id: None,
             span_id: None,
@@ -83,8 +87,8 @@ impl<'a, 'l> Draft<'a, 'l> {
             status: None,
             failed: false,
             revision: None,
-            fields: FieldSet::with_capacity(members),
-            attributes: AttributeSet::with_capacity(16),
+            fields,
+            attributes,
             events: Vec::new(),
             links: Vec::new(),
             resource: None,
@@ -96,7 +100,7 @@ impl<'a, 'l> Draft<'a, 'l> {
     ///
     /// # Errors
     /// If it names no trace, with none in the headers, or no span; or if it gives an attribute twice.
-    pub(super) fn finish(mut self, context: &DecodeContext<'_>, carried: &Carried) -> Result<Span, Fault> {
+    pub(super) fn finish(&mut self, context: &DecodeContext<'_>, carried: &Carried) -> Result<Span, Fault> {
         let (started_at, end) = self.times();
         let (trace_id, inherits) = match (&self.trace_id, carried.trace_id) {
             (Some(given), _) => (given.value, false),
@@ -117,28 +121,35 @@ impl<'a, 'l> Draft<'a, 'l> {
         }
 
         self.note_changes();
-        let Self { fields, attributes, .. } = &mut self;
-        let attributes = std::mem::take(attributes).finish(|key, raw| promote(fields, key, raw))?;
+        let Self { fields, attributes, .. } = self;
+        let attributes = attributes.finish(|key, raw| promote(fields, key, raw))?;
 
         let mut span = Span::new(context.tenant.clone(), trace_id, span_id, context.received_at);
         span.status = self.status(started_at, end);
         if self.fields.has(Field::CostPico) && !self.fields.has(Field::CostSource) {
             self.fields.fill(Field::CostSource, FieldValue::Text("provided".into()));
         }
-        span.parent_span_id = self.parent_span_id.map(|given| given.value);
+        span.parent_span_id = self.parent_span_id.as_ref().map(|given| given.value);
         span.started_at = started_at;
         span.end = end;
-        span.revision = self.revision.map_or(0, |given| given.value);
+        span.revision = self.revision.as_ref().map_or(0, |given| given.value);
         span.fields = self.fields.finish();
         span.attributes = attributes;
-        span.resource = self.resource;
+        span.resource = self.resource.take();
         if !self.events.is_empty() {
-            span.set_events(self.events);
+            span.set_events(std::mem::take(&mut self.events));
         }
         if !self.links.is_empty() {
-            span.set_links(self.links);
+            span.set_links(std::mem::take(&mut self.links));
         }
         Ok(span)
+    }
+
+    /// What the next draft can be made in.
+    pub(super) fn into_memory(mut self) -> Memory<'a> {
+        self.fields.clear();
+        self.attributes.clear();
+        (self.fields, self.attributes)
     }
 
     /// Start and end out of start, end and duration. With all three the duration gives way, and stays as an attribute
@@ -226,7 +237,8 @@ fn promote(fields: &mut FieldSet<'_>, key: &str, raw: &str) {
 fn text_of(field: Field, raw: &str) -> Option<Box<str>> {
     if raw.starts_with('"') {
         let text = json::string(raw).ok().filter(|text| !text.is_empty())?;
-        return Some(canonical(field, text).into());
+        let text = if field == Field::ParentTraceId { canonical_trace(text) } else { text };
+        return Some(text.into());
     }
     (!json::is_null(raw) && !json::is_container(raw)).then(|| raw.into())
 }

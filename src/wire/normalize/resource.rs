@@ -110,8 +110,10 @@ fn object<'a>(name: &str, raw: &'a str) -> Result<Vec<json::Member<'a>>, Fault> 
     if raw.is_empty() {
         return Ok(members);
     }
-    json::members(raw, &mut members)
-        .map_err(|_| Fault::of(name, format_args!("is {}, not an object", json::kind(raw))))?;
+    if !raw.starts_with('{') {
+        return Err(Fault::of(name, format_args!("is {}, not an object", json::kind(raw))));
+    }
+    json::members(raw, &mut members);
     Ok(members)
 }
 
