@@ -28,6 +28,8 @@ pub struct SqliteSettings {
     pub cache_bytes: u64,
     /// What a commit waits for.
     pub synchronous: Synchronous,
+    /// Milliseconds to wait for a lock that another program holds on the file.
+    pub busy_timeout_ms: u64,
 }
 
 /// What a commit waits for. Source: <https://www.sqlite.org/pragma.html#pragma_synchronous>.
@@ -55,7 +57,7 @@ impl Default for StoreSettings {
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self { reader_connections: 4, cache_bytes: 64 << 20, synchronous: Synchronous::Normal }
+        Self { reader_connections: 4, cache_bytes: 64 << 20, synchronous: Synchronous::Normal, busy_timeout_ms: 5_000 }
     }
 }
 
@@ -101,6 +103,7 @@ impl StoreSettings {
             problems.add("store.data_dir", "is empty; accepted is a directory's path");
         }
         problems.within("store.sqlite.reader_connections", self.sqlite.reader_connections, 1..=64);
+        problems.within("store.sqlite.busy_timeout_ms", self.sqlite.busy_timeout_ms, 0..=60_000);
         problems.within("store.sqlite.cache_bytes", self.sqlite.cache_bytes, (1 << 20)..=(64 << 30));
     }
 }

@@ -7,7 +7,7 @@ mod columns;
 pub mod error;
 mod filter;
 mod rows;
-pub mod sqlite;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -40,15 +40,7 @@ pub struct Store {
 /// [`StoreError::Unavailable`] if it cannot be made or opened, [`StoreError::Other`] if the settings name none.
 pub async fn open(settings: &StoreSettings) -> Result<Store> {
     match location(settings)? {
-        StoreLocation::Sqlite(path) => {
-            let settings = sqlite::Settings {
-                path,
-                reader_connections: settings.sqlite.reader_connections,
-                writer_cache_bytes: settings.sqlite.cache_bytes as u32,
-                ..sqlite::Settings::default()
-            };
-            sqlite::open(&settings).await
-        }
+        StoreLocation::Sqlite(path) => sqlite::open(&path, &settings.sqlite).await,
     }
 }
 

@@ -32,48 +32,12 @@ use super::filter::{Bind, Dialect, Statement};
 use super::rows::Cells;
 use super::{Result, Store, StoreError};
 use crate::model::time::UnixNanos;
+use crate::settings::store::{SqliteSettings, Synchronous};
 
-/// Where the file is and how it is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The file; it and the directories above it are made when they are missing.
-    pub path: PathBuf,
-    /// Connections that read, at most.
-    pub reader_connections: u32,
-    /// Bytes of page cache of the connection that writes.
-    pub writer_cache_bytes: u32,
-    /// Bytes of page cache of each connection that reads.
-    pub reader_cache_bytes: u32,
-    pub synchronous: Synchronous,
-    /// Rows of one INSERT, 1 to 256.
-    pub rows_per_statement: usize,
-    /// How long to wait for a lock that another process holds.
-    pub busy_timeout: Duration,
-}
-
-/// When a commit reaches the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Synchronous {
-    /// A commit survives a killed process; the last ones may be lost with the machine's power, never the file.
-    Normal,
-    /// A commit survives the machine's power. Costs an fsync each.
-    Full,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            path: PathBuf::from("tracefall-data/tracefall.db"),
-            reader_connections: 4,
-            writer_cache_bytes: 64 << 20,
-            reader_cache_bytes: 8 << 20,
-            synchronous: Synchronous::Normal,
-            rows_per_statement: 256,
-            busy_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
+/// Bytes of page cache of each connection that reads.
+const READER_CACHE_BYTES: u64 = 8 << 20;
+/// Rows of one INSERT. From 64 on it makes little difference.
+const ROWS_PER_STATEMENT: usize = 256;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,7 +47,6 @@ struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     resources: Resources,
-    rows_per_statement: usize,
 }
 
 /// Opens the file, making it if it is missing. Applies no migration: [`super::Maintenance::migrate_up`] does, and must
@@ -91,9 +54,9 @@ struct Sqlite {
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the directory or the file cannot be made or opened.
-pub async fn open(settings: &Settings) -> Result<Store> {
+pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store> {
     const DOING: &str = "open the store";
-    if let Some(directory) = settings.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         tokio::fs::create_dir_all(directory)
             .await
             .map_err(|error| StoreError::Unavailable { doing: DOING, source: Box::new(error) })?;
@@ -106,24 +69,18 @@ pub async fn open(settings: &Settings) -> Result<Store> {
             .max_lifetime(None)
     };
     // Connected at once: it makes the file.
-    let writer = pool(1).idle_timeout(None).connect_with(writing(settings)).await.map_err(failed(DOING))?;
+    let writer = pool(1).idle_timeout(None).connect_with(writing(path, settings)).await.map_err(failed(DOING))?;
     let readers = pool(settings.reader_connections.max(1))
         .idle_timeout(Duration::from_secs(60))
-        .connect_lazy_with(reading(settings));
-    let store = Arc::new(Sqlite {
-        path: settings.path.clone(),
-        writer,
-        readers,
-        resources: Resources::default(),
-        rows_per_statement: settings.rows_per_statement.clamp(1, 256),
-    });
+        .connect_lazy_with(reading(path, settings));
+    let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, resources: Resources::default() });
     Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store })
 }
 
-fn connecting(path: &Path, settings: &Settings, cache_bytes: u32) -> SqliteConnectOptions {
+fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
-        .busy_timeout(settings.busy_timeout)
+        .busy_timeout(Duration::from_millis(settings.busy_timeout_ms))
         .foreign_keys(false)
         // Rows in flight between the connection's thread and the caller: a full channel makes both wait for each other.
         .row_buffer_size(1_024)
@@ -132,8 +89,8 @@ fn connecting(path: &Path, settings: &Settings, cache_bytes: u32) -> SqliteConne
         .pragma("cache_size", format!("-{}", cache_bytes / 1024))
 }
 
-fn writing(settings: &Settings) -> SqliteConnectOptions {
-    connecting(&settings.path, settings, settings.writer_cache_bytes)
+fn writing(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
+    connecting(path, settings, settings.cache_bytes)
         .create_if_missing(true)
         // A statement of 256 rows holds up to a megabyte once it is prepared.
         .statement_cache_capacity(40)
@@ -150,8 +107,8 @@ fn writing(settings: &Settings) -> SqliteConnectOptions {
         .pragma("journal_size_limit", "268435456")
 }
 
-fn reading(settings: &Settings) -> SqliteConnectOptions {
-    connecting(&settings.path, settings, settings.reader_cache_bytes).read_only(true)
+fn reading(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
+    connecting(path, settings, READER_CACHE_BYTES).read_only(true)
 }
 
 const DIALECT: Dialect = Dialect {

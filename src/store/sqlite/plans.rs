@@ -6,12 +6,13 @@ use super::rollups::SELECT_UNSETTLED;
 use super::stored::{delete_by_key, select_by_key};
 use super::tables::Table;
 use super::traces::{SELECT_TABLES, select_trace};
-use super::{DIALECT, Settings, open, reading};
+use super::{DIALECT, open, reading};
 use crate::model::ids::TraceId;
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::span::Outcome;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
+use crate::settings::store::SqliteSettings;
 use crate::store::columns::Filled;
 use crate::store::rows::Selection;
 use crate::store::{Detail, filter};
@@ -38,8 +39,8 @@ fn searches() -> Vec<(&'static str, String)> {
 #[tokio::test]
 async fn no_hot_statement_walks_through_a_table() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings { path: directory.path().join("plans.db"), ..Settings::default() };
-    let store = open(&settings).await.unwrap();
+    let (path, settings) = (directory.path().join("plans.db"), SqliteSettings::default());
+    let store = open(&path, &settings).await.unwrap();
     store.maintenance.migrate_up().await.unwrap();
     store.maintenance.prepare_days(NOW).await.unwrap();
     let tables = [Table::Open, Table::Default, Table::Day(NOW.day()), Table::Day(NOW.day() + 2)];
@@ -54,7 +55,7 @@ async fn no_hot_statement_walks_through_a_table() {
         statements.push(("by key", select_by_key(table, &selection, 8)));
         statements.push(("delete by key", delete_by_key(table, 8)));
     }
-    let pool = sqlx::SqlitePool::connect_with(reading(&settings)).await.unwrap();
+    let pool = sqlx::SqlitePool::connect_with(reading(&path, &settings)).await.unwrap();
     for (name, sql) in statements {
         // Safe: the statements under test, with nothing bound.
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&pool).await.unwrap();

@@ -202,7 +202,7 @@ impl BatchWrite<'_> {
         // Batches of slightly different spans share their prepared statements.
         let by_table = self.tables.filled(table);
         let filled = if by_table.len() <= by_spans.len() + SPARE_COLUMNS { by_table } else { by_spans };
-        let (shape, rows) = (Shape { table, filled }, self.store.rows_per_statement);
+        let (shape, rows) = (Shape { table, filled }, super::ROWS_PER_STATEMENT);
         write_rows(self.connection, verb, shape, spans, rows).await.map_err(failed(DOING))
     }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tracefall::model::span::{Field, FieldType};
-use tracefall::store::sqlite::{self, Settings};
-use tracefall::store::{Store, StoreError};
+use tracefall::settings::store::StoreSettings;
+use tracefall::store::{self, Store, StoreError};
 
 use super::Home;
 use super::records::*;
@@ -20,20 +20,20 @@ impl File {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn settings(&self) -> Settings {
-        Settings { path: self.0.path().join("deeper/tracefall.db"), ..Settings::default() }
+    fn settings(&self) -> StoreSettings {
+        StoreSettings { data_dir: self.0.path().join("deeper"), ..StoreSettings::default() }
     }
 
     /// Another program's view of the file.
     fn outside(&self) -> Connection {
-        Connection::open(self.settings().path).unwrap()
+        Connection::open(self.settings().data_dir.join("tracefall.db")).unwrap()
     }
 }
 
 #[async_trait]
 impl Home for File {
     async fn open(&self) -> Store {
-        sqlite::open(&self.settings()).await.unwrap()
+        store::open(&self.settings()).await.unwrap()
     }
 }
 
@@ -189,9 +189,10 @@ async fn way_down_leaves_nothing_of_ours() {
 #[tokio::test]
 async fn a_locked_file_is_unavailable_and_heals() {
     let file = File::new();
-    let settings = Settings { busy_timeout: std::time::Duration::from_millis(1), ..file.settings() };
+    let mut settings = file.settings();
+    settings.sqlite.busy_timeout_ms = 1;
     file.ready().await.maintenance.close().await;
-    let store = sqlite::open(&settings).await.unwrap();
+    let store = store::open(&settings).await.unwrap();
     let outside = file.outside();
     outside.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.spans.write_spans(&[whole(1, 1, NOW)]).await.unwrap_err();
