@@ -28,6 +28,24 @@ impl Attributes {
         serde_json::from_str(text)
     }
 
+    /// Writes the text. The keys, plain text, must be unique and in byte order; the values are JSON text.
+    pub fn from_sorted<'e>(entries: impl Iterator<Item = (&'e str, &'e str)> + Clone) -> Self {
+        debug_assert!(entries.clone().is_sorted_by(|a, b| a.0 < b.0), "unique keys in byte order");
+        let bytes: usize = entries.clone().map(|(key, raw)| key.len() + raw.len() + 4).sum();
+        if bytes == 0 {
+            return Self::default();
+        }
+        let mut text = String::with_capacity(bytes + 1);
+        for (key, raw) in entries {
+            text.push(if text.is_empty() { '{' } else { ',' });
+            write_key(&mut text, key);
+            text.push(':');
+            text.push_str(raw);
+        }
+        text.push('}');
+        Self(text.into_boxed_str())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -78,23 +96,12 @@ impl<'a> AttributesBuilder<'a> {
 
     /// Puts the entries in order, drops all but the last of equal keys, and writes the text.
     pub fn finish(mut self) -> Attributes {
-        if self.entries.is_empty() {
-            return Attributes::default();
-        }
         self.entries.sort_by(|a, b| a.0.cmp(&b.0));
-        let bytes: usize = self.entries.iter().map(|(key, raw)| key.len() + raw.len() + 4).sum();
-        let mut text = String::with_capacity(bytes + 2);
-        for (index, (key, raw)) in self.entries.iter().enumerate() {
-            if self.entries.get(index + 1).is_some_and(|next| next.0 == *key) {
-                continue;
-            }
-            text.push(if text.is_empty() { '{' } else { ',' });
-            write_key(&mut text, key);
-            text.push(':');
-            text.push_str(raw);
-        }
-        text.push('}');
-        Attributes(text.into_boxed_str())
+        let last_of_equal = |&(index, entry): &(usize, &(Cow<'a, str>, Cow<'a, str>))| {
+            self.entries.get(index + 1).is_none_or(|next| next.0 != entry.0)
+        };
+        let unique = self.entries.iter().enumerate().filter(last_of_equal);
+        Attributes::from_sorted(unique.map(|(_, (key, raw))| (&**key, &**raw)))
     }
 }
 

@@ -92,7 +92,8 @@ impl SpanId {
         let mut bytes = [0u8; 16];
         match text.len() {
             0 => return Err(IdError::Empty),
-            1..=16 => {
+            16 => hex_into(text, &mut bytes[8..])?,
+            1..=15 => {
                 if let Some(position) = text.bytes().position(|byte| hex_digit(byte).is_none()) {
                     return Err(not_hex(text, position));
                 }

@@ -383,7 +383,7 @@ impl Fields {
     }
 
     /// `entries` must be sorted by field and unique.
-    pub(super) fn from_sorted(entries: Vec<(Field, FieldValue)>) -> Self {
+    pub fn from_sorted(entries: Vec<(Field, FieldValue)>) -> Self {
         debug_assert!(entries.windows(2).all(|pair| pair[0].0 < pair[1].0));
         Self(entries)
     }
