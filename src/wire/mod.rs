@@ -1,5 +1,16 @@
 //! Bytes to spans and back: one file per format, decoding and encoding side by side. Pure: no I/O, no clock.
 
+pub mod context;
+mod json;
+mod key_table;
+pub mod media;
+pub mod native;
+mod normalize;
+mod number;
+
+pub use context::Carried;
+pub use media::Framing;
+
 use crate::model::limits::Limits;
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
@@ -17,7 +28,7 @@ pub struct Decoded {
 /// A span that cannot be taken. It never costs its neighbours.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Rejected {
-    /// Place in the request, counted from 0.
+    /// Place in the request, counted from 0: of the element, or in NDJSON of the line.
     pub index: usize,
     /// As sent, if it could be read, cut at 64 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
