@@ -20,6 +20,8 @@ pub struct TraceQuery {
     pub from: Option<UnixNanos>,
     /// Started before this instant.
     pub to: Option<UnixNanos>,
+    /// Open traces of whose open spans nothing was heard since this instant read as abandoned.
+    pub silent_before: Option<UnixNanos>,
     /// Continue after this one.
     pub cursor: Option<Cursor>,
     /// Rows in the answer, 1 to [`TraceQuery::MAX_LIMIT`].

@@ -53,7 +53,8 @@ impl Queries {
     /// # Errors
     /// What the store says.
     pub async fn traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<TraceList, StoreError> {
-        let page = self.traces.search_traces(tenant, query).await?;
+        let silent_before = Some(self.clock.now().plus(-self.deadline_ns));
+        let page = self.traces.search_traces(tenant, &TraceQuery { silent_before, ..query.clone() }).await?;
         Ok(TraceList { traces: page.items, next: page.next })
     }
 

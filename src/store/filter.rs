@@ -50,8 +50,12 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
         let service = statement.text(service);
         conditions.push((dialect.list_holds)("services", &service));
     }
+    let status_as_read = match query.silent_before {
+        Some(silent_before) => status_as_read(&statement.bind(Bind::Instant(silent_before)), &tenant),
+        None => "status".to_owned(),
+    };
     if let Some(status) = query.status {
-        conditions.push(format!("status = {}", statement.text(status.name())));
+        conditions.push(format!("{status_as_read} = {}", statement.text(status.name())));
     }
     for (column, value) in [("execution_id", &query.execution_id), ("job_id", &query.job_id)] {
         if let Some(value) = value {
@@ -75,10 +79,20 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     let limit = statement.bind(Bind::Count(i64::from(limit(query)) + 1));
     statement.sql = format!(
         "SELECT {} FROM {from}traces WHERE {} ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
-        ROLLUP.join(", "),
+        ROLLUP.map(|column| if column == "status" { status_as_read.as_str() } else { column }).join(", "),
         conditions.join(" AND "),
     );
     statement
+}
+
+/// The status of a trace as it reads: one that is open, and of whose open spans none gave a sign of life since
+/// `silent_before`, is abandoned. Only open traces cost a look at `open_spans`.
+fn status_as_read(silent_before: &str, tenant: &str) -> String {
+    format!(
+        "CASE WHEN status IN ('pending', 'running') AND open_count > 0 AND NOT EXISTS (SELECT 1 FROM open_spans \
+         WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant} AND seen_at >= {silent_before}) \
+         THEN 'abandoned' ELSE status END"
+    )
 }
 
 /// The ids of the traces that hold a span of this execution, newest first.
@@ -129,18 +143,19 @@ mod tests {
             from: Some(UnixNanos::new(1)),
             to: Some(UnixNanos::new(2)),
             cursor: Some(Cursor { started_at: UnixNanos::new(3), trace_id: TraceId::from_bytes([4; 16]).unwrap() }),
+            silent_before: Some(UnixNanos::new(9)),
             limit: 5,
         };
         let statement = search_traces(&TenantId::new(evil), &query, &DIALECT);
         assert!(!statement.sql.contains("DROP"), "{}", statement.sql);
-        assert_eq!(statement.binds.len(), 10);
-        assert!(statement.sql.contains("services HOLDS $2 AND status = $3"), "{}", statement.sql);
+        assert_eq!(statement.binds.len(), 11);
+        assert!(statement.sql.contains("services HOLDS $2 AND CASE WHEN status IN"), "{}", statement.sql);
         assert!(
             statement
                 .sql
-                .ends_with("(started_at, trace_id) < ($8, $9) ORDER BY started_at DESC, trace_id DESC LIMIT $10")
+                .ends_with("(started_at, trace_id) < ($9, $10) ORDER BY started_at DESC, trace_id DESC LIMIT $11")
         );
-        assert_eq!(statement.binds[9], Bind::Count(6));
+        assert_eq!(statement.binds[10], Bind::Count(6));
     }
 
     #[test]

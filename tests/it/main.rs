@@ -11,3 +11,4 @@ mod merge;
 mod pipeline;
 mod store_suite;
 mod support;
+mod wire;

@@ -64,6 +64,7 @@ impl Filter {
             cursor: read("cursor", given(self.cursor), |text| {
                 Cursor::parse(text).ok_or_else(|| "is not the next of an earlier answer".to_owned())
             })?,
+            silent_before: None,
             limit,
         })
     }

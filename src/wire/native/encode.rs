@@ -6,7 +6,7 @@ use crate::model::span::{Field, FieldType, FieldValue, OtelStatus, Span, SpanKin
 use crate::wire::{json, number};
 
 /// Writes a span: what is absent is left out, ids and times are canonical, every field goes by its own name, and money
-/// is a decimal text. `duration_ms` is derived where start and end are known, and exact to the nanosecond.
+/// is a decimal text. It is one line. `duration_ms` is derived where start and end are known, and exact to the nanosecond.
 ///
 /// `decode` reads it back to an equal span, but for the tenant and the times of arrival, which are the service's own,
 /// and for what merging remembers of weaker records: the text holds one record.

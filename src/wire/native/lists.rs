@@ -192,7 +192,7 @@ impl<'a, 'p> Entry<'a, 'p> {
 fn text(bounds: &mut Bounds<'_>, name: &str, raw: &str) -> Result<String, Fault> {
     let text = match raw.starts_with('"') {
         true => json::string(raw).map_err(|lone| Fault::lone_surrogate(name, &lone))?,
-        false => bounds.json(name, raw, 3, usize::MAX)?,
+        false => bounds.json((name, name), raw, 3, usize::MAX)?,
     };
     Ok(bounds.text(name, text).into_owned())
 }

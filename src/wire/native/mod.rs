@@ -1,5 +1,5 @@
-//! The native format: `POST /v1/spans`. This file knows the shapes of a body; [`keys`] the spellings of a span's
-//! members, [`values`] and [`lists`] what they mean, [`encode`] the way back.
+//! The native format: `POST /v1/spans`. This file knows the shapes of a body; `keys` the spellings of a span's members,
+//! `values` and `lists` what they mean, `encode` the way back.
 //!
 //! Shapes: an array of spans, `{"spans": […]}`, one span object, and NDJSON. What stands beside `spans` holds for each
 //! span that does not say otherwise; only what spans of one run have in common may stand there (`trace_id`, the ids of

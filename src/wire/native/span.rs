@@ -19,6 +19,8 @@ pub(super) struct SpanReader<'a> {
     request_id: Option<&'a str>,
     /// What stood beside `spans`, for spans that do not say otherwise.
     shared: Vec<Shared<'a>>,
+    /// Whether any of that holds a backslash.
+    shared_escapes: bool,
     resources: ResourceCache<'a>,
     /// The members of the span at hand; kept for its memory.
     members: Vec<Member<'a>>,
@@ -47,6 +49,7 @@ impl<'a> SpanReader<'a> {
             carried,
             request_id,
             shared: Vec::new(),
+            shared_escapes: false,
             resources,
             members: Vec::new(),
             memory: Memory::default(),
@@ -75,6 +78,7 @@ impl<'a> SpanReader<'a> {
         if self.shared.iter().any(|shared| shared.raw_name == raw_name) {
             return Err(DecodeError::Malformed(format!("{} is given twice", json::excerpt(name))));
         }
+        self.shared_escapes |= raw_name.contains('\\') || raw.contains('\\');
         self.shared.push(Shared { raw_name, raw, meaning });
         Ok(())
     }
@@ -95,7 +99,8 @@ impl<'a> SpanReader<'a> {
         }
         let mut members = std::mem::take(&mut self.members);
         json::members(raw, &mut members);
-        let outcome = self.span(&members);
+        let escapes = self.shared_escapes || raw.as_bytes().contains(&b'\\');
+        let outcome = self.span(&members, escapes);
         self.members = members;
         outcome
     }
@@ -107,8 +112,9 @@ impl<'a> SpanReader<'a> {
         Some(json::inside(raw).chars().take(64).collect()).filter(|_| raw.starts_with('"'))
     }
 
-    fn span(&mut self, members: &[Member<'a>]) -> Result<Span, Fault> {
-        let mut draft = Draft::new(Bounds::new(self.context.limits), std::mem::take(&mut self.memory));
+    fn span(&mut self, members: &[Member<'a>], escapes: bool) -> Result<Span, Fault> {
+        let bounds = Bounds::new(self.context.limits, escapes);
+        let mut draft = Draft::new(bounds, std::mem::take(&mut self.memory));
         let filled = self.fill(&mut draft, members);
         let outcome = filled.and_then(|()| draft.finish(&self.context, self.carried));
         self.memory = draft.into_memory();

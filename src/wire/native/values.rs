@@ -264,7 +264,7 @@ pub(super) fn field<'a>(draft: &mut Draft<'a, '_>, field: Field, name: &'a str, 
         },
         (_, FieldType::Json) => {
             let limit = draft.bounds.limits.max_content_bytes;
-            let text = draft.bounds.json(name, raw, 1, limit)?;
+            let text = draft.bounds.json((name, field.name()), raw, 1, limit)?;
             draft.fields.put(field, name, FieldValue::Text(text.into()))
         }
         (_, FieldType::Text) => match text(draft, field, name, raw)? {
@@ -306,7 +306,7 @@ fn text<'a>(draft: &mut Draft<'_, '_>, field: Field, name: &str, raw: &'a str) -
                 return Err(Fault::of(name, format_args!("is {}, not a text", json::kind(raw))));
             }
             // As JSON it is checked for depth and surrogates; as a text it is cut below.
-            draft.bounds.json(name, raw, 1, usize::MAX)?
+            draft.bounds.json((name, field.name()), raw, 1, usize::MAX)?
         }
         _ => Cow::Borrowed(raw),
     };

@@ -9,6 +9,8 @@ use crate::wire::json;
 /// Applies the limits to the values of one span, and remembers the names of what it changed.
 pub(in crate::wire) struct Bounds<'l> {
     pub limits: &'l Limits,
+    /// Whether the span's text holds a backslash anywhere: most do not, and spare their values the search.
+    escapes: bool,
     truncated: Vec<String>,
     nul_replaced: Vec<String>,
 }
@@ -19,8 +21,9 @@ pub(in crate::wire) const TRUNCATED: &str = "tracefall.truncated";
 pub(in crate::wire) const NUL_REPLACED: &str = "tracefall.nul_replaced";
 
 impl<'l> Bounds<'l> {
-    pub(in crate::wire) fn new(limits: &'l Limits) -> Self {
-        Self { limits, truncated: Vec::new(), nul_replaced: Vec::new() }
+    /// `escapes` must be true if any of the texts to come holds a backslash.
+    pub(in crate::wire) fn new(limits: &'l Limits, escapes: bool) -> Self {
+        Self { limits, escapes, truncated: Vec::new(), nul_replaced: Vec::new() }
     }
 
     /// A text that is kept as such, cut between two characters.
@@ -46,13 +49,14 @@ impl<'l> Bounds<'l> {
         text
     }
 
-    /// A value that is kept as JSON text and stands `level` levels deep, cut at `limit` bytes.
+    /// A value that is kept as JSON text and stands `level` levels deep, cut at `limit` bytes. Sent as `name`, it is kept
+    /// as `kept_as`.
     ///
     /// # Errors
     /// If it nests deeper than the limit, or holds a lone surrogate.
     pub(in crate::wire) fn json<'a>(
         &mut self,
-        name: &str,
+        (name, kept_as): (&str, &str),
         raw: &'a str,
         level: usize,
         limit: usize,
@@ -62,22 +66,32 @@ impl<'l> Bounds<'l> {
             return Err(Fault::of(name, format_args!("nests deeper than {levels} levels (limit max_depth)")));
         }
         let mut text = Cow::Borrowed(raw);
-        if raw.as_bytes().contains(&b'\\') {
+        if self.has_escape(raw) {
             text = json::without_nul(raw).map_err(|lone| Fault::lone_surrogate(name, &lone))?;
             if matches!(text, Cow::Owned(_)) {
-                self.nul_replaced.push(name.to_owned());
+                self.nul_replaced.push(kept_as.to_owned());
+            }
+        }
+        if json::is_container(&text) {
+            // A stored value is one line, so that canonical spans can be.
+            if let Cow::Owned(line) = json::on_one_line(&text) {
+                text = Cow::Owned(line);
             }
         }
         if text.len() > limit {
-            self.truncated.push(name.to_owned());
+            self.truncated.push(kept_as.to_owned());
             text = Cow::Owned(json::cut(&text, limit));
         }
         Ok(text)
     }
 
+    fn has_escape(&self, raw: &str) -> bool {
+        self.escapes && raw.as_bytes().contains(&b'\\')
+    }
+
     /// Whether a value is one that no limit and no rule touches.
     pub(in crate::wire) fn is_plain(&self, raw: &str) -> bool {
-        raw.len() <= self.limits.max_value_bytes && !json::is_container(raw) && !raw.as_bytes().contains(&b'\\')
+        raw.len() <= self.limits.max_value_bytes && !json::is_container(raw) && !self.has_escape(raw)
     }
 
     /// The value of the attribute `key`: those that carry prompts or completions may be as long as inputs and outputs.
@@ -93,7 +107,12 @@ impl<'l> Bounds<'l> {
     ) -> Result<Cow<'a, str>, Fault> {
         let Limits { max_value_bytes, max_content_bytes, .. } = *self.limits;
         let is_long = raw.len() > max_value_bytes;
-        self.json(name, raw, level, if is_long && is_content(key) { max_content_bytes } else { max_value_bytes })
+        self.json(
+            (name, name),
+            raw,
+            level,
+            if is_long && is_content(key) { max_content_bytes } else { max_value_bytes },
+        )
     }
 
     /// A name out of JSON text with its quotes: an attribute's key.
@@ -101,7 +120,10 @@ impl<'l> Bounds<'l> {
     /// # Errors
     /// If it is longer than a value may be, or holds a lone surrogate.
     pub(in crate::wire) fn key<'a>(&mut self, raw: &'a str) -> Result<Cow<'a, str>, Fault> {
-        let key = json::string(raw).map_err(|lone| Fault::lone_surrogate(json::inside(raw), &lone))?;
+        let key = match self.escapes {
+            true => json::string(raw).map_err(|lone| Fault::lone_surrogate(json::inside(raw), &lone))?,
+            false => Cow::Borrowed(json::inside(raw)),
+        };
         let limit = self.limits.max_value_bytes;
         if key.len() > limit {
             let size = key.len();

@@ -168,6 +168,12 @@ impl<'a, 'l> Draft<'a, 'l> {
                 (Some(start), Some(End::At(end)))
             }
             (Some(start), None, Some(duration)) => (Some(start), Some(End::At(start.plus(duration.value)))),
+            // A record without an operation completes what another one started, and knows its start better than a
+            // duration that was rounded: the earliest start would win.
+            (None, Some(end), Some(duration)) if !self.fields.has(Field::Operation) => {
+                self.attributes.push_known(duration.name, self.duration_raw, Origin::Span);
+                (None, Some(End::At(end)))
+            }
             (None, Some(end), Some(duration)) => (Some(end.plus(duration.value.saturating_neg())), Some(End::At(end))),
             (None, None, Some(duration)) => (None, Some(End::After(duration.value))),
             (start, end, None) => (start, end.map(End::At)),
@@ -210,7 +216,7 @@ impl<'a, 'l> Draft<'a, 'l> {
         if self.bounds.kept_all() {
             return;
         }
-        let fresh = Bounds::new(self.bounds.limits);
+        let fresh = Bounds::new(self.bounds.limits, true);
         let bounds = std::mem::replace(&mut self.bounds, fresh);
         let noted = |key: &str| self.attributes.get(key).and_then(|raw| serde_json::from_str(raw).ok());
         let notes: Vec<_> = bounds.into_notes(noted).collect();

@@ -48,7 +48,7 @@ impl<'a> ResourceCache<'a> {
 /// A plain object is the attributes; one that has a member `attributes` is the content itself, as OTLP writes it and as
 /// it is written here.
 fn read(limits: &Limits, (name, resource): (&str, &str), scope: (&str, &str)) -> Result<KnownResource, Fault> {
-    let mut bounds = Bounds::new(limits);
+    let mut bounds = Bounds::new(limits, true);
     let mut content = AttributesBuilder::default();
     let mut attributes = Attributes::default();
     let members = object(name, resource)?;

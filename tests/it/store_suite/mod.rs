@@ -65,6 +65,7 @@ mod on_sqlite {
             spans::a_batch_is_stored_whole_or_not_at_all_to_a_reader,
             spans::batches_of_any_size_are_stored,
             searching::a_trace_is_listed_from_its_first_span_on,
+            searching::an_open_trace_that_is_silent_reads_as_abandoned,
             searching::every_filter_holds_alone_and_with_others,
             searching::pages_hold_every_trace_once,
             searching::an_execution_has_all_its_traces_newest_first,

@@ -76,6 +76,29 @@ pub async fn a_trace_is_listed_from_its_first_span_on(store: &Store) {
     assert_eq!(of(2).started_at, NOW, "the time it was first heard of");
 }
 
+pub async fn an_open_trace_that_is_silent_reads_as_abandoned(store: &Store) {
+    write(store, [started(1, 1, NOW), started(2, 1, NOW), whole(3, 1, NOW)]).await;
+    let open = |trace| TraceRollup { status: Outcome::Running, open_count: 1, ..rollup(trace, NOW) };
+    let settled = [open(1), open(2), rollup(3, NOW)].map(|rollup| (tenant(), Touch(1), rollup));
+    store.rollups.write_rollups(&settled).await.unwrap();
+    let mut sign = started(2, 2, NOW);
+    sign.seen_at = NOW.plus(90 * SECOND);
+    write(store, [sign]).await;
+
+    let silent_before = Some(NOW.plus(60 * SECOND));
+    let statuses = |query: TraceQuery| async move {
+        let items = search(store, &TraceQuery { limit: 10, ..query }).await.items;
+        items.into_iter().map(|item| (item.trace_id, item.status)).collect::<BTreeSet<_>>()
+    };
+    let all = statuses(TraceQuery { silent_before, ..TraceQuery::default() }).await;
+    let read = [(1, Outcome::Abandoned), (2, Outcome::Running), (3, Outcome::Completed)];
+    assert_eq!(all, read.map(|(trace, status)| (trace_id(trace), status)).into());
+    for (trace, status) in read {
+        let query = TraceQuery { silent_before, status: Some(status), ..TraceQuery::default() };
+        assert_eq!(statuses(query).await, [(trace_id(trace), status)].into());
+    }
+}
+
 pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
     let at = |trace: u64| NOW.plus(trace as i64 * SECOND);
     let carrying = |trace, field, text: &str| {
