@@ -135,6 +135,14 @@ impl Pipeline {
         Ok(Receipt(receipt))
     }
 
+    /// Whether a request may be worth decoding at all. A full queue is told before the work, not after it.
+    ///
+    /// # Errors
+    /// [`Busy`] when there is no room for the spans of a body of that size: in memory they take about as much.
+    pub fn check_room(&self, body_bytes: usize) -> Result<(), Busy> {
+        self.queue.check_room(body_bytes)
+    }
+
     pub fn status(&self) -> PipelineStatus {
         let (queued_spans, queued_bytes, draining) = self.queue.status();
         PipelineStatus { queued_spans, queued_bytes, draining, store_ok: self.health.store_ok.load(Ordering::Relaxed) }

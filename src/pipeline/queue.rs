@@ -81,6 +81,16 @@ impl Queue {
         Ok(())
     }
 
+    /// Refuses where a request of so many bytes would be refused.
+    pub fn check_room(&self, bytes: usize) -> Result<(), Busy> {
+        let state = self.lock();
+        if state.closed {
+            return Err(Busy::Draining);
+        }
+        let is_full = state.held_bytes + bytes > self.max_bytes || state.held_spans >= self.max_spans;
+        if is_full && state.held_spans > 0 { Err(Busy::Full) } else { Ok(()) }
+    }
+
     /// Waits until a batch is due and takes whole requests up to its size, at least one. `None` once the queue is closed
     /// and empty.
     pub async fn take(&self, rule: BatchRule) -> Option<Taken> {

@@ -14,10 +14,12 @@ use crate::analysis::summary;
 use crate::clock::Clock;
 use crate::meters;
 use crate::model::ids::TraceId;
+use crate::model::rollup::TraceRollup;
+use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::settings::pipeline::PipelineSettings;
-use crate::store::{RollupStore, Store, StoreError};
+use crate::store::{RollupStore, Store, StoreError, ToSettle, Touch};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TraceKey {
@@ -25,10 +27,10 @@ pub(super) struct TraceKey {
     pub trace_id: TraceId,
 }
 
-/// Rows of one trace that are read to settle it; a trace beyond it is rolled up from its first spans.
+/// Rows that are read at once; a trace beyond it is rolled up from its first spans.
 const MAX_ROWS: usize = 100_000;
-/// Roll-ups written in one transaction.
-const CHUNK: usize = 500;
+/// Traces settled at once.
+const CHUNK: usize = 256;
 /// Unsettled traces asked for at once at the start.
 const RECOVERY_PAGE: usize = 10_000;
 
@@ -126,24 +128,43 @@ impl Settler {
         gauge!(meters::TRACES_UNSETTLED).set(self.waiting.len() as f64);
     }
 
+    /// Settles these traces together. Those that hold too many spans together are settled apart, and one that holds too
+    /// many by itself by its first ones.
     async fn settle(&self, traces: &[TraceKey]) -> Result<(), StoreError> {
-        let mut rollups = Vec::with_capacity(traces.len());
-        for TraceKey { tenant, trace_id } in traces {
-            let (touch, mut rows) = match self.rollups.rows_to_settle(tenant, *trace_id, MAX_ROWS).await {
-                Ok(Some(read)) => read,
-                Ok(None) => continue,
-                Err(error) if error.is_retryable() => return Err(error),
-                Err(error) => {
-                    // One damaged trace must not keep its neighbours unsettled.
-                    tracing::error!(%error, %trace_id, "this trace cannot be read, so it has no roll-up");
-                    continue;
+        let mut parts = vec![traces];
+        while let Some(part) = parts.pop() {
+            let keys: Vec<(TenantId, TraceId)> =
+                part.iter().map(|trace| (trace.tenant.clone(), trace.trace_id)).collect();
+            match self.rollups.rows_to_settle(&keys, MAX_ROWS).await {
+                Ok(read) if read.rows.len() <= MAX_ROWS || part.len() == 1 => {
+                    self.rollups.write_rollups(&self.roll_up(read)).await?;
                 }
-            };
-            let truncated = rows.len() > MAX_ROWS;
-            rows.truncate(MAX_ROWS);
-            let trace = Trace::new(tenant.clone(), *trace_id, rows, truncated);
-            rollups.push((tenant.clone(), touch, summary::rollup(&trace, self.clock.now(), self.deadline_ns)));
+                Err(error) if error.is_retryable() => return Err(error),
+                // One damaged trace must not keep its neighbours unsettled.
+                Err(error) if part.len() == 1 => {
+                    tracing::error!(%error, trace_id = %part[0].trace_id, "a trace cannot be read, so it has no roll-up");
+                }
+                Ok(_) | Err(_) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+            }
         }
-        self.rollups.write_rollups(&rollups).await
+        Ok(())
+    }
+
+    fn roll_up(&self, read: ToSettle) -> Vec<(TenantId, Touch, TraceRollup)> {
+        let truncated = read.rows.len() > MAX_ROWS;
+        let mut rows: HashMap<(TraceId, TenantId), Vec<Span>> = HashMap::with_capacity(read.traces.len());
+        for row in read.rows.into_iter().take(MAX_ROWS) {
+            rows.entry((row.trace_id, row.tenant.clone())).or_default().push(row);
+        }
+        let now = self.clock.now();
+        let rollup = |(tenant, trace_id, touch): (TenantId, TraceId, Touch)| {
+            let rows = rows.remove(&(trace_id, tenant.clone()))?;
+            let trace = Trace::new(tenant.clone(), trace_id, rows, truncated);
+            Some((tenant, touch, summary::rollup(&trace, now, self.deadline_ns)))
+        };
+        read.traces.into_iter().filter_map(rollup).collect()
     }
 }

@@ -102,6 +102,11 @@ impl Column {
         }
     }
 
+    /// Whether a roll-up takes it from the root, though it is heavy.
+    pub(super) fn is_of_roots(self) -> bool {
+        matches!(self, Column::Attributes | Column::Field(Field::Inputs))
+    }
+
     const fn bit(self) -> u64 {
         match self {
             Column::Parent => 1 << 0,
@@ -155,6 +160,7 @@ impl Filled {
         match detail {
             Detail::Full => self,
             Detail::Outline => self.columns().filter(|column| !column.is_heavy()).collect(),
+            Detail::Rollup => self.columns().filter(|column| !column.is_heavy() || column.is_of_roots()).collect(),
         }
     }
 

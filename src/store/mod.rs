@@ -92,6 +92,8 @@ pub struct DeadLetter {
 pub enum Detail {
     /// Everything but `inputs`, `outputs`, attributes, events, links and the resource: what a waterfall draws.
     Outline,
+    /// An outline, and of spans without a parent also `inputs` and attributes: what a roll-up is computed from.
+    Rollup,
     Full,
 }
 
@@ -115,20 +117,24 @@ pub trait TraceReader: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch(pub i64);
 
+/// What roll-ups are computed from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToSettle {
+    /// The known ones of the traces that were asked for, each with the touch that its rows belong to.
+    pub traces: Vec<(TenantId, TraceId, Touch)>,
+    /// Of all those traces, in any order; more than the limit means that there are more.
+    pub rows: Vec<Span>,
+}
+
 /// Keeps the roll-ups.
 #[async_trait]
 pub trait RollupStore: Send + Sync {
     /// Traces that were written to after their roll-up was computed, at most `limit`: what a crash left unsettled.
     async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>>;
 
-    /// The rows of a trace as [`TraceReader::trace_rows`] gives them in full, with the touch they belong to.
-    /// `None` if the trace has no roll-up row.
-    async fn rows_to_settle(
-        &self,
-        tenant: &TenantId,
-        trace_id: TraceId,
-        limit: usize,
-    ) -> Result<Option<(Touch, Vec<Span>)>>;
+    /// The rows of these traces, open and ended, not folded, at [`Detail::Rollup`], of one state. Traces that are not
+    /// known are left out.
+    async fn rows_to_settle(&self, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle>;
 
     /// Stores roll-ups. A trace written to since its touch stays unsettled.
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()>;

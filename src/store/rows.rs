@@ -70,6 +70,12 @@ impl<'r, R: Cells> Reader<'r, R> {
         nanos.map(|ns| u64::try_from(ns).map(UnixNanos::new).map_err(|_| self.corrupt("before 1970"))).transpose()
     }
 
+    /// Days since 1970-01-01.
+    pub(super) fn day(&mut self) -> Result<Option<u32>> {
+        let day = self.int()?;
+        day.map(u32::try_from).transpose().map_err(|error| self.corrupt(error))
+    }
+
     fn count(&mut self) -> Result<u32> {
         let count = self.required_int()?;
         u32::try_from(count).map_err(|error| self.corrupt(error))
@@ -143,18 +149,27 @@ impl<'r, R: Cells> Reader<'r, R> {
 pub(super) struct Selection {
     columns: Vec<Column>,
     names: Vec<&'static str>,
+    detail: Detail,
 }
 
 impl Selection {
     pub(super) fn new(filled: Filled, detail: Detail) -> Self {
         let columns: Vec<Column> = filled.read_at(detail).columns().collect();
         let names = ALWAYS.into_iter().chain(columns.iter().map(|column| column.name())).chain(OPEN).collect();
-        Self { columns, names }
+        Self { columns, names, detail }
     }
 
-    /// In the order of the SELECT.
-    pub(super) fn names(&self) -> &[&'static str] {
-        &self.names
+    /// What the SELECT lists. `lacks` says which of the columns the table does not have.
+    pub(super) fn list(&self, lacks: impl Fn(&str) -> bool) -> String {
+        let of_roots = |name: &str| self.columns.iter().any(|column| column.name() == name && column.is_of_roots());
+        let terms = self.names.iter().map(|name| match *name {
+            name if lacks(name) => "NULL".to_owned(),
+            name if self.detail == Detail::Rollup && of_roots(name) => {
+                format!("CASE WHEN parent_span_id IS NULL THEN {name} END")
+            }
+            name => name.to_owned(),
+        });
+        terms.collect::<Vec<_>>().join(",")
     }
 
     /// A row as the span that was written, but for its resource, which comes as its id.

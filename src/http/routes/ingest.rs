@@ -1,7 +1,7 @@
 //! `POST /v1/spans`: spans in our own JSON.
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use crate::http::auth::MayIngest;
 use crate::http::error::{ApiError, Problem};
 use crate::http::negotiate::Query;
 use crate::meters;
-use crate::pipeline::Stored;
+use crate::pipeline::{Busy, Stored};
 use crate::wire::context::Carried;
 use crate::wire::{DecodeContext, Decoded, Rejected, media, native};
 
@@ -82,6 +82,8 @@ pub async fn post_spans(
         let disabled = Accepted { disabled: true, ..Accepted::default() };
         return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
     }
+    let busy = |_: &Busy| counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1);
+    services.pipeline.check_room(announced(&body)).inspect_err(busy)?;
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("unreadable"));
     let framing = media::framing(content_type)?;
     let carried =
@@ -110,10 +112,7 @@ pub async fn post_spans(
     }
 
     let accepted = spans.len();
-    let receipt = services
-        .pipeline
-        .submit(spans)
-        .inspect_err(|_| counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1))?;
+    let receipt = services.pipeline.submit(spans).inspect_err(busy)?;
     counter!(meters::SPANS_ACCEPTED).increment(accepted as u64);
     let answer = Accepted { accepted, rejected, ..Accepted::default() };
     let answer = match parameters.wait {
@@ -128,6 +127,11 @@ fn stored(stored: Stored, answer: Accepted) -> (StatusCode, Accepted) {
         Stored::NotYet => (StatusCode::ACCEPTED, answer),
         Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
     }
+}
+
+/// Bytes that the body is known to have, 0 when it does not say.
+fn announced(body: &Body) -> usize {
+    usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)
 }
 
 fn count_refused(status: StatusCode) {

@@ -2,8 +2,8 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::rollups::SELECT_UNSETTLED;
-use super::stored::{delete_by_key, select_by_key};
+use super::rollups::{SELECT_UNSETTLED, select_known};
+use super::stored::{delete_by_key, select_by_key, select_by_trace};
 use super::tables::Table;
 use super::traces::{SELECT_TABLES, select_trace};
 use super::{DIALECT, open, reading};
@@ -51,7 +51,9 @@ async fn no_hot_statement_walks_through_a_table() {
     statements.push(("tables of a trace", SELECT_TABLES.to_owned()));
     statements.push(("unsettled", SELECT_UNSETTLED.to_owned()));
     statements.push(("trace", select_trace(&tables, &selection)));
+    statements.push(("traces to settle", select_known(8)));
     for table in tables {
+        statements.push(("rows to settle", select_by_trace(table, &selection, 8)));
         statements.push(("by key", select_by_key(table, &selection, 8)));
         statements.push(("delete by key", delete_by_key(table, 8)));
     }

@@ -1,19 +1,24 @@
 //! Roll-ups: which traces want one, what it is computed from, and keeping it.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use async_trait::async_trait;
 use sqlx::error::BoxDynError;
-use sqlx::sqlite::SqliteArguments;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
 use super::encode::{chunks, list, placeholders};
+use super::stored::select_by_trace;
+use super::tables::{Table, Tables};
 use super::{Sqlite, failed, nanos};
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
-use crate::model::span::Span;
+use crate::model::span::{ResourceId, Span};
 use crate::model::tenant::TenantId;
 use crate::store::columns::ROLLUP;
-use crate::store::rows::Reader;
-use crate::store::{Detail, Result, RollupStore, Touch};
+use crate::store::rows::{Reader, Selection};
+use crate::store::{Detail, Result, RollupStore, ToSettle, Touch};
 
 /// Oldest first.
 pub(super) const SELECT_UNSETTLED: &str =
@@ -32,17 +37,25 @@ impl RollupStore for Sqlite {
         found.iter().map(trace).collect()
     }
 
-    async fn rows_to_settle(
-        &self,
-        tenant: &TenantId,
-        trace_id: TraceId,
-        limit: usize,
-    ) -> Result<Option<(Touch, Vec<Span>)>> {
-        let failed = failed("read a trace to settle");
-        let mut transaction = self.readers.begin().await.map_err(failed)?;
-        let read = self.rows_of_trace(&mut transaction, tenant, trace_id, Detail::Full, limit).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(read)
+    async fn rows_to_settle(&self, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
+        let mut transaction = self.readers.begin().await.map_err(failed(SETTLING))?;
+        let tables = Tables::load(&mut transaction, SETTLING).await?;
+        let mut to_settle = ToSettle::default();
+        let mut found = Vec::new();
+        let mut rest = traces;
+        for size in chunks(traces.len(), TRACES) {
+            let (chunk, after) = rest.split_at(size);
+            rest = after;
+            let known = known(&mut transaction, chunk).await?;
+            for (table, traces) in by_table(&known, &tables) {
+                let left = limit.saturating_add(1).saturating_sub(found.len());
+                found.extend(rows_of(&mut transaction, table, &tables, &traces, left).await?);
+            }
+            to_settle.traces.extend(known.into_iter().map(|trace| (trace.tenant, trace.trace_id, trace.touch)));
+        }
+        to_settle.rows = self.resources.attach(&mut transaction, found).await?;
+        transaction.commit().await.map_err(failed(SETTLING))?;
+        Ok(to_settle)
     }
 
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()> {
@@ -61,6 +74,90 @@ impl RollupStore for Sqlite {
         }
         transaction.commit().await.map_err(failed)
     }
+}
+
+const SETTLING: &str = "read traces to settle";
+/// Traces in one SELECT.
+const TRACES: usize = 64;
+
+/// A trace with its touch and the days in which its ended spans may be.
+struct Known {
+    tenant: TenantId,
+    trace_id: TraceId,
+    touch: Touch,
+    days: Option<RangeInclusive<u32>>,
+}
+
+pub(super) fn select_known(count: usize) -> String {
+    format!(
+        "WITH k (k_trace_id, k_tenant) AS (VALUES {}) SELECT tenant, trace_id, touched, first_day, last_day \
+         FROM k CROSS JOIN traces ON trace_id = k_trace_id AND tenant = k_tenant",
+        placeholders(2, count)
+    )
+}
+
+async fn known(connection: &mut SqliteConnection, traces: &[(TenantId, TraceId)]) -> Result<Vec<Known>> {
+    let keys = traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id));
+    let arguments = trace_keys(keys).map_err(failed(SETTLING))?;
+    // Safe: nothing but placeholders is put into the text.
+    let query = sqlx::query_with(AssertSqlSafe(select_known(traces.len())), arguments);
+    let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
+    let known = |row| {
+        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], SETTLING);
+        let tenant = TenantId::new(cells.required_text()?);
+        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
+        let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
+        Ok(Known { tenant, trace_id, touch, days })
+    };
+    rows.iter().map(known).collect()
+}
+
+/// The tables in which rows of the traces may be, each with the traces to look for.
+fn by_table<'k>(known: &'k [Known], tables: &Tables) -> BTreeMap<Table, Vec<&'k Known>> {
+    let mut by_table: BTreeMap<Table, Vec<&Known>> = BTreeMap::from([(Table::Open, known.iter().collect())]);
+    for trace in known {
+        for table in trace.days.iter().flat_map(|days| tables.between(days)) {
+            by_table.entry(table).or_default().push(trace);
+        }
+    }
+    by_table
+}
+
+async fn rows_of(
+    connection: &mut SqliteConnection,
+    table: Table,
+    tables: &Tables,
+    traces: &[&Known],
+    limit: usize,
+) -> Result<Vec<(Span, Option<ResourceId>)>> {
+    let selection = Selection::new(tables.filled(table), Detail::Rollup);
+    let mut found = Vec::new();
+    let mut rest = traces;
+    for size in chunks(traces.len(), TRACES) {
+        let (chunk, after) = rest.split_at(size);
+        rest = after;
+        let left = i64::try_from(limit.saturating_sub(found.len())).unwrap_or(i64::MAX);
+        let mut arguments =
+            trace_keys(chunk.iter().map(|trace| (&trace.tenant, trace.trace_id))).map_err(failed(SETTLING))?;
+        arguments.add(left).map_err(sqlx::Error::Encode).map_err(failed(SETTLING))?;
+        // Safe: names of our own tables and columns, and placeholders.
+        let query = sqlx::query_with(AssertSqlSafe(select_by_trace(table, &selection, size)), arguments);
+        for row in query.fetch_all(&mut *connection).await.map_err(failed(SETTLING))? {
+            found.push(selection.span(&row, SETTLING)?);
+        }
+    }
+    Ok(found)
+}
+
+fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)>) -> sqlx::Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    for (tenant, trace_id) in traces {
+        arguments
+            .add(&trace_id.as_bytes()[..])
+            .and_then(|()| arguments.add(tenant.as_str()))
+            .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
 }
 
 /// Writes roll-ups over the traces' rows, but never an older one over a newer one. Safe: names of our own columns, and

@@ -19,11 +19,7 @@ const KEYS: usize = 64;
 
 /// What a SELECT lists of a table's rows: NULL for the columns that only open spans have.
 pub(super) fn select_list(selection: &Selection, table: Table) -> String {
-    let names = selection.names().iter().map(|name| match *name {
-        lacking if table != Table::Open && OPEN.contains(&lacking) => "NULL",
-        name => name,
-    });
-    names.collect::<Vec<_>>().join(",")
+    selection.list(|name| table != Table::Open && OPEN.contains(&name))
 }
 
 /// The rows of these identities in a table whose rows fill these columns.
@@ -94,6 +90,16 @@ pub(super) fn select_by_key(table: Table, selection: &Selection, count: usize) -
         "WITH k (k_trace_id, k_span_id, k_tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} \
          ON trace_id = k_trace_id AND span_id = k_span_id AND tenant = k_tenant",
         placeholders(3, count),
+        select_list(selection, table),
+    )
+}
+
+/// The rows of these traces; as many as a last placeholder says.
+pub(super) fn select_by_trace(table: Table, selection: &Selection, count: usize) -> String {
+    format!(
+        "WITH k (k_trace_id, k_tenant) AS (VALUES {}) SELECT {} FROM k CROSS JOIN {table} \
+         ON trace_id = k_trace_id AND tenant = k_tenant LIMIT ?",
+        placeholders(2, count),
         select_list(selection, table),
     )
 }

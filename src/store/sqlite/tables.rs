@@ -65,7 +65,7 @@ impl Tables {
     /// A row's name, day and filled columns.
     pub(super) fn entry<R: Cells>(cells: &mut Reader<'_, R>) -> Result<(Table, Filled)> {
         let is_open = cells.required_text()? == "open_spans";
-        let day = cells.int()?.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))?;
+        let day = cells.day()?;
         let filled = Filled::parse(cells.required_text()?);
         let filled = filled.map_err(|name| cells.corrupt(format_args!("{name:?} is no column of a span")))?;
         Ok((day.map_or(if is_open { Table::Open } else { Table::Default }, Table::Day), filled))

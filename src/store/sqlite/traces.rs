@@ -165,11 +165,7 @@ pub(super) async fn touch(
             if cells.required_int()? == 1 {
                 continue;
             }
-            let mut day = || {
-                let day = cells.int()?;
-                day.map(u32::try_from).transpose().map_err(|error| cells.corrupt(error))
-            };
-            let days = day()?.zip(day()?).map(|(first, last)| first..=last);
+            let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
             known.insert((trace_id, tenant), Known { days, has_open: cells.required_int()? != 0 });
         }
     }

@@ -72,6 +72,7 @@ mod on_sqlite {
             rollups::a_rollup_is_read_back,
             rollups::a_trace_written_to_since_stays_unsettled,
             rollups::an_older_rollup_does_not_replace_a_newer_one,
+            rollups::many_traces_are_read_to_settle_at_once,
             rollups::an_unknown_trace_has_nothing_to_settle,
             maintenance::dead_letters_are_counted;
         home:

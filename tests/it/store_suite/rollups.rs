@@ -2,7 +2,7 @@
 
 use tracefall::model::rollup::TraceRollup;
 use tracefall::model::span::Outcome;
-use tracefall::store::{Store, Touch};
+use tracefall::store::{Store, ToSettle, Touch};
 
 use super::records::*;
 use super::searching::{everything, rollup};
@@ -46,8 +46,8 @@ async fn listed(store: &Store) -> Vec<TraceRollup> {
 
 /// Settles a trace as it is.
 async fn settle(store: &Store, rollup: TraceRollup) {
-    let (touch, _) = store.rollups.rows_to_settle(&tenant(), rollup.trace_id, 10).await.unwrap().unwrap();
-    store.rollups.write_rollups(&[(tenant(), touch, rollup)]).await.unwrap();
+    let read = store.rollups.rows_to_settle(&[(tenant(), rollup.trace_id)], 10).await.unwrap();
+    store.rollups.write_rollups(&[(tenant(), read.traces[0].2, rollup)]).await.unwrap();
 }
 
 pub async fn a_rollup_is_read_back(store: &Store) {
@@ -69,8 +69,9 @@ pub async fn a_trace_written_to_since_stays_unsettled(store: &Store) {
     settle(store, filled(2)).await;
     assert_eq!(store.rollups.unsettled(10).await.unwrap(), [(tenant(), trace_id(1))]);
 
-    let (touch, rows) = store.rollups.rows_to_settle(&tenant(), trace_id(1), 10).await.unwrap().unwrap();
-    assert_eq!(rows.len(), 1);
+    let read = store.rollups.rows_to_settle(&[(tenant(), trace_id(1))], 10).await.unwrap();
+    let touch = read.traces[0].2;
+    assert_eq!(read.rows.len(), 1);
     write(store, [ended(1, 1, NOW.plus(5))]).await;
     store.rollups.write_rollups(&[(tenant(), touch, filled(1))]).await.unwrap();
     assert_eq!(store.rollups.unsettled(10).await.unwrap(), [(tenant(), trace_id(1))], "it was touched in between");
@@ -91,7 +92,33 @@ pub async fn an_older_rollup_does_not_replace_a_newer_one(store: &Store) {
     assert!(store.rollups.unsettled(10).await.unwrap().is_empty());
 }
 
+pub async fn many_traces_are_read_to_settle_at_once(store: &Store) {
+    let root = |trace: u64| full(trace, 1);
+    let child = |trace: u64| {
+        let mut span = full(trace, 2);
+        span.parent_span_id = Some(span_id(1));
+        span.started_at = Some(NOW.plus(days(trace as i64 % 3)));
+        span
+    };
+    let mut roots: Vec<_> = (1..=150).map(root).collect();
+    roots.iter_mut().for_each(|span| span.parent_span_id = None);
+    write(store, roots.into_iter().chain((1..=150).map(child)).chain((1..=150).map(|trace| started(trace, 3, NOW))))
+        .await;
+    let asked: Vec<_> = (0..=150).map(|trace| (tenant(), trace_id(trace + 1))).collect();
+    let read = store.rollups.rows_to_settle(&asked, 1_000).await.unwrap();
+    assert_eq!(read.traces.len(), 150, "the last is not known");
+    assert_eq!(read.rows.len(), 450);
+    for row in &read.rows {
+        let is_root = row.span_id == span_id(1);
+        assert_eq!((row.inputs().is_some(), row.attributes.is_empty()), (is_root, !is_root), "{row:?}");
+        assert!(row.outputs().is_none() && row.events().is_empty());
+    }
+    assert_eq!(store.rollups.rows_to_settle(&asked, 100).await.unwrap().rows.len(), 101);
+}
+
 pub async fn an_unknown_trace_has_nothing_to_settle(store: &Store) {
-    assert_eq!(store.rollups.rows_to_settle(&tenant(), trace_id(1), 10).await.unwrap(), None);
+    let nothing = ToSettle::default();
+    assert_eq!(store.rollups.rows_to_settle(&[(tenant(), trace_id(1))], 10).await.unwrap(), nothing);
+    assert_eq!(store.rollups.rows_to_settle(&[], 10).await.unwrap(), nothing);
     assert!(store.rollups.unsettled(10).await.unwrap().is_empty());
 }
