@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use tracefall::{app, cli, telemetry};
 
+/// Spans are many small allocations made on one thread and freed on another, which glibc's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = cli::parse();
