@@ -1,8 +1,8 @@
 //! The write path: spans in at the top, committed batches out at the bottom.
 //!
 //! ```text
-//! submit ─ queue (bounded by bytes and spans) ─ batch ─ writer ─ store
-//!                                                          └─ settle ─ roll-ups
+//! submit ─ queue (bounded, a lane a writer) ─ batch ─ writer ─ store
+//!                                                       └─ settle ─ roll-ups
 //! ```
 //!
 //! What an answer promises. [`Pipeline::submit`] returning a [`Receipt`] means that the spans are in this process's
@@ -21,14 +21,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::clock::Clock;
 use crate::model::span::Span;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::Store;
 
-use queue::{Queue, Request};
+use queue::Queue;
 use settle::Settler;
 use upkeep::Upkeep;
 use writer::Writer;
@@ -90,7 +90,7 @@ struct Health {
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
 pub struct Tasks {
-    writer: JoinHandle<()>,
+    writers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     upkeep: JoinHandle<()>,
 }
@@ -98,22 +98,23 @@ pub struct Tasks {
 impl Pipeline {
     /// Starts the write path into `store`. Traces that an earlier process left unsettled are settled first.
     pub fn start(store: &Store, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
-        let queue = Arc::new(Queue::new(settings.queue_max_bytes, settings.queue_max_spans));
+        let queue = Arc::new(Queue::new(store.writers, settings.queue_max_bytes, settings.queue_max_spans));
         let health = Arc::new(Health { store_ok: AtomicBool::new(true) });
         let flushed = Arc::new(Notify::new());
         let (settler, touched) = Settler::new(store, settings, clock.clone());
         let upkeep = Upkeep { store: store.maintenance.clone(), clock: clock.clone(), flushed: flushed.clone() };
-        let writer = Writer {
+        let writer = |lane| Writer {
+            lane,
             queue: queue.clone(),
             store: store.spans.clone(),
             health: health.clone(),
-            touched,
-            flushed,
-            clock,
+            touched: touched.clone(),
+            flushed: flushed.clone(),
+            clock: clock.clone(),
             settings: settings.clone(),
         };
         let tasks = Tasks {
-            writer: tokio::spawn(writer.run()),
+            writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
         };
@@ -131,7 +132,7 @@ impl Pipeline {
             let _ = done.send(0);
             return Ok(Receipt(receipt));
         }
-        self.queue.push(Request::new(spans, done))?;
+        self.queue.push(spans, done)?;
         Ok(Receipt(receipt))
     }
 
@@ -153,10 +154,17 @@ impl Pipeline {
     pub async fn drain(&self, tasks: Tasks, patience: Duration) -> usize {
         self.queue.close();
         tasks.upkeep.abort();
-        let abort = [tasks.writer.abort_handle(), tasks.settler.abort_handle()];
-        let both = async { tokio::join!(tasks.writer, tasks.settler) };
-        if tokio::time::timeout(patience, both).await.is_err() {
-            abort.iter().for_each(|task| task.abort());
+        let tasks: Vec<JoinHandle<()>> = tasks.writers.into_iter().chain([tasks.settler]).collect();
+        let abort: Vec<AbortHandle> = tasks.iter().map(JoinHandle::abort_handle).collect();
+        let all = async {
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a task of the write path ended badly");
+                }
+            }
+        };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            abort.iter().for_each(AbortHandle::abort);
         }
         self.queue.status().0
     }

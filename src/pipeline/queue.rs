@@ -1,10 +1,12 @@
-//! The queue between the requests and the writer: bounded by bytes and by spans, first in first out.
+//! The queue between the requests and the writers: bounded by bytes and by spans, one lane a writer, first in first out.
 //!
-//! What the writer has taken still counts until it says that it is done with it, so the bound is on what this process
-//! holds in memory and has not committed.
+//! Spans of one trace always take the same lane, so writers that work at the same time never meet in a trace. What a
+//! writer has taken still counts until it says that it is done with it, so the bound is on what this process holds in
+//! memory and has not committed.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use metrics::gauge;
@@ -15,25 +17,46 @@ use super::batch::{BatchRule, Due};
 use crate::meters;
 use crate::model::span::Span;
 
-/// The spans of one request on their way to the store.
-pub(super) struct Request {
+/// The spans of one request that take the same lane.
+pub(super) struct Part {
     pub spans: Vec<Span>,
     bytes: usize,
     queued_at: Instant,
-    /// Told the number of dead letters once the rest is committed.
-    pub done: oneshot::Sender<usize>,
+    pub request: Arc<Request>,
+}
+
+/// A request until all of its parts are committed; then its sender is told.
+pub(super) struct Request {
+    parts: AtomicUsize,
+    dead_letters: AtomicUsize,
+    done: Mutex<Option<oneshot::Sender<usize>>>,
 }
 
 impl Request {
-    pub fn new(spans: Vec<Span>, done: oneshot::Sender<usize>) -> Self {
-        let bytes = spans.iter().map(Span::weight).sum();
-        Self { spans, bytes, queued_at: Instant::now(), done }
+    /// Whether somebody waits for its end.
+    pub fn is_awaited(&self) -> bool {
+        self.lock().as_ref().is_some_and(|done| !done.is_closed())
+    }
+
+    /// One of its parts is committed but for so many dead letters.
+    pub fn finish_part(&self, dead_letters: usize) {
+        self.dead_letters.fetch_add(dead_letters, Ordering::AcqRel);
+        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(done) = self.lock().take()
+        {
+            // The request may have stopped waiting.
+            let _ = done.send(self.dead_letters.load(Ordering::Acquire));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<oneshot::Sender<usize>>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the writer has taken: it gives the room back with [`Queue::release`].
+/// What a writer has taken: it gives the room back with [`Queue::release`].
 pub(super) struct Taken {
-    pub requests: Vec<Request>,
+    pub parts: Vec<Part>,
     pub spans: usize,
     pub bytes: usize,
 }
@@ -42,43 +65,82 @@ pub(super) struct Queue {
     max_bytes: usize,
     max_spans: usize,
     state: Mutex<State>,
-    changed: Notify,
+    /// One a lane.
+    changed: Vec<Notify>,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: VecDeque<Request>,
-    waiting_spans: usize,
+    lanes: Vec<Lane>,
     /// Waiting and taken, not yet released.
     held_spans: usize,
     held_bytes: usize,
     closed: bool,
 }
 
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<Part>,
+    spans: usize,
+}
+
 impl Queue {
-    pub fn new(max_bytes: usize, max_spans: usize) -> Self {
-        Self { max_bytes, max_spans, state: Mutex::default(), changed: Notify::new() }
+    pub fn new(lanes: usize, max_bytes: usize, max_spans: usize) -> Self {
+        let lanes = lanes.max(1);
+        let state =
+            State { lanes: (0..lanes).map(|_| Lane::default()).collect(), held_spans: 0, held_bytes: 0, closed: false };
+        Self { max_bytes, max_spans, state: Mutex::new(state), changed: (0..lanes).map(|_| Notify::new()).collect() }
     }
 
-    /// Takes a request if there is room. An empty queue takes a request of any size: the limits of a request bound it.
-    pub fn push(&self, request: Request) -> Result<(), Busy> {
+    pub fn lanes(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Takes the spans of a request, at least one, if there is room. An empty queue takes a request of any size: the
+    /// limits of a request bound it. `done` is told the number of dead letters once the rest is committed.
+    pub fn push(&self, spans: Vec<Span>, done: oneshot::Sender<usize>) -> Result<(), Busy> {
+        let (count, bytes) = (spans.len(), spans.iter().map(Span::weight).sum::<usize>());
+        let parts = self.split(spans);
+        let request = Arc::new(Request {
+            parts: AtomicUsize::new(parts.len()),
+            dead_letters: AtomicUsize::new(0),
+            done: Mutex::new(Some(done)),
+        });
         let mut state = self.lock();
         if state.closed {
             return Err(Busy::Draining);
         }
-        let over = state.held_bytes + request.bytes > self.max_bytes
-            || state.held_spans + request.spans.len() > self.max_spans;
+        let over = state.held_bytes + bytes > self.max_bytes || state.held_spans + count > self.max_spans;
         if over && state.held_spans > 0 {
             return Err(Busy::Full);
         }
-        state.waiting_spans += request.spans.len();
-        state.held_spans += request.spans.len();
-        state.held_bytes += request.bytes;
-        state.waiting.push_back(request);
+        state.held_spans += count;
+        state.held_bytes += bytes;
         state.show();
-        drop(state);
-        self.changed.notify_one();
+        let queued_at = Instant::now();
+        for (lane, spans, bytes) in parts {
+            state.lanes[lane].spans += spans.len();
+            state.lanes[lane].waiting.push_back(Part { spans, bytes, queued_at, request: request.clone() });
+            self.changed[lane].notify_one();
+        }
         Ok(())
+    }
+
+    /// The spans by their lane, with their bytes.
+    fn split(&self, spans: Vec<Span>) -> Vec<(usize, Vec<Span>, usize)> {
+        let lanes = self.lanes();
+        let mut by_lane: Vec<(usize, Vec<Span>, usize)> = (0..lanes).map(|lane| (lane, Vec::new(), 0)).collect();
+        if lanes == 1 {
+            let bytes = spans.iter().map(Span::weight).sum();
+            return vec![(0, spans, bytes)];
+        }
+        for span in spans {
+            // The last byte of a trace id is random in every scheme of ids in use.
+            let lane = usize::from(span.trace_id.as_bytes()[15]) % lanes;
+            by_lane[lane].2 += span.weight();
+            by_lane[lane].1.push(span);
+        }
+        by_lane.retain(|(_, spans, _)| !spans.is_empty());
+        by_lane
     }
 
     /// Refuses where a request of so many bytes would be refused.
@@ -91,25 +153,26 @@ impl Queue {
         if is_full && state.held_spans > 0 { Err(Busy::Full) } else { Ok(()) }
     }
 
-    /// Waits until a batch is due and takes whole requests up to its size, at least one. `None` once the queue is closed
-    /// and empty.
-    pub async fn take(&self, rule: BatchRule) -> Option<Taken> {
+    /// Waits until a batch of the lane is due and takes whole parts up to its size, at least one. `None` once the queue
+    /// is closed and the lane empty.
+    pub async fn take(&self, lane: usize, rule: BatchRule) -> Option<Taken> {
         loop {
             let wait = {
                 let mut state = self.lock();
-                match state.waiting.front() {
-                    None if state.closed => return None,
+                let (closed, lane) = (state.closed, &mut state.lanes[lane]);
+                match lane.waiting.front() {
+                    None if closed => return None,
                     None => None,
-                    Some(oldest) => match rule.due(state.waiting_spans, oldest.queued_at.elapsed(), state.closed) {
-                        Due::Now => return Some(state.take(rule.max_spans)),
+                    Some(oldest) => match rule.due(lane.spans, oldest.queued_at.elapsed(), closed) {
+                        Due::Now => return Some(lane.take(rule.max_spans)),
                         Due::In(wait) => Some(wait),
                     },
                 }
             };
             match wait {
-                None => self.changed.notified().await,
+                None => self.changed[lane].notified().await,
                 // Whichever comes first; a time-out is no error here.
-                Some(wait) => drop(tokio::time::timeout(wait, self.changed.notified()).await),
+                Some(wait) => drop(tokio::time::timeout(wait, self.changed[lane].notified()).await),
             }
         }
     }
@@ -125,7 +188,7 @@ impl Queue {
     /// Takes nothing more; what waits is still to be taken.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_one();
+        self.changed.iter().for_each(Notify::notify_one);
     }
 
     /// Spans and bytes held, and whether the queue is closed.
@@ -141,22 +204,24 @@ impl Queue {
 }
 
 impl State {
-    fn take(&mut self, max_spans: usize) -> Taken {
-        let mut taken = Taken { requests: Vec::new(), spans: 0, bytes: 0 };
-        while let Some(request) =
-            self.waiting.pop_front_if(|next| taken.requests.is_empty() || taken.spans + next.spans.len() <= max_spans)
-        {
-            taken.spans += request.spans.len();
-            taken.bytes += request.bytes;
-            taken.requests.push(request);
-        }
-        self.waiting_spans -= taken.spans;
-        taken
-    }
-
     fn show(&self) {
         gauge!(meters::QUEUED_SPANS).set(self.held_spans as f64);
         gauge!(meters::QUEUED_BYTES).set(self.held_bytes as f64);
+    }
+}
+
+impl Lane {
+    fn take(&mut self, max_spans: usize) -> Taken {
+        let mut taken = Taken { parts: Vec::new(), spans: 0, bytes: 0 };
+        while let Some(part) =
+            self.waiting.pop_front_if(|next| taken.parts.is_empty() || taken.spans + next.spans.len() <= max_spans)
+        {
+            taken.spans += part.spans.len();
+            taken.bytes += part.bytes;
+            taken.parts.push(part);
+        }
+        self.spans -= taken.spans;
+        taken
     }
 }
 
@@ -169,51 +234,70 @@ mod tests {
     use crate::model::tenant::TenantId;
     use crate::model::time::UnixNanos;
 
-    fn request(spans: usize) -> Request {
-        let span = |id: usize| {
-            Span::new(
-                TenantId::default(),
-                TraceId::from_bytes([1; 16]).unwrap(),
-                SpanId::from_u128(id as u128 + 1).unwrap(),
-                UnixNanos::default(),
-            )
-        };
-        Request::new((0..spans).map(span).collect(), oneshot::channel().0)
+    fn span(trace: u8, id: usize) -> Span {
+        let trace_id = TraceId::from_bytes([trace; 16]).unwrap();
+        let span_id = SpanId::from_u128(id as u128 + 1).unwrap();
+        Span::new(TenantId::default(), trace_id, span_id, UnixNanos::default())
+    }
+
+    fn push(queue: &Queue, spans: usize) -> Result<(), Busy> {
+        queue.push((0..spans).map(|id| span(1, id)).collect(), oneshot::channel().0)
     }
 
     const AT_ONCE: BatchRule = BatchRule { max_spans: 10, linger: Duration::ZERO };
 
     #[tokio::test]
     async fn room_is_given_back_only_on_release() {
-        let queue = Queue::new(usize::MAX, 10);
-        queue.push(request(6)).unwrap();
-        assert_eq!(queue.push(request(5)), Err(Busy::Full));
-        queue.push(request(4)).unwrap();
-        let taken = queue.take(AT_ONCE).await.unwrap();
-        assert_eq!((taken.requests.len(), taken.spans), (2, 10));
-        assert_eq!(queue.push(request(1)), Err(Busy::Full), "taken is not committed");
+        let queue = Queue::new(1, usize::MAX, 10);
+        push(&queue, 6).unwrap();
+        assert_eq!(push(&queue, 5), Err(Busy::Full));
+        push(&queue, 4).unwrap();
+        assert_eq!(queue.check_room(1), Err(Busy::Full));
+        let taken = queue.take(0, AT_ONCE).await.unwrap();
+        assert_eq!((taken.parts.len(), taken.spans), (2, 10));
+        assert_eq!(push(&queue, 1), Err(Busy::Full), "taken is not committed");
         queue.release(taken.spans, taken.bytes);
         assert_eq!(queue.status(), (0, 0, false));
-        queue.push(request(1)).unwrap();
+        queue.check_room(1).unwrap();
+        push(&queue, 1).unwrap();
     }
 
     #[tokio::test]
     async fn an_empty_queue_takes_a_request_beyond_its_bounds() {
-        let queue = Queue::new(1, 1);
-        queue.push(request(50)).unwrap();
-        assert_eq!(queue.push(request(1)), Err(Busy::Full));
-        assert_eq!(queue.take(AT_ONCE).await.unwrap().spans, 50);
+        let queue = Queue::new(1, 1, 1);
+        queue.check_room(1 << 30).unwrap();
+        push(&queue, 50).unwrap();
+        assert_eq!(push(&queue, 1), Err(Busy::Full));
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 50);
     }
 
     #[tokio::test]
     async fn a_closed_queue_is_emptied_in_order_and_then_ends() {
-        let queue = Queue::new(usize::MAX, usize::MAX);
-        queue.push(request(8)).unwrap();
-        queue.push(request(7)).unwrap();
+        let queue = Queue::new(1, usize::MAX, usize::MAX);
+        push(&queue, 8).unwrap();
+        push(&queue, 7).unwrap();
         queue.close();
-        assert_eq!(queue.push(request(1)), Err(Busy::Draining));
-        assert_eq!(queue.take(AT_ONCE).await.unwrap().spans, 8);
-        assert_eq!(queue.take(AT_ONCE).await.unwrap().spans, 7);
-        assert!(queue.take(AT_ONCE).await.is_none());
+        assert_eq!(push(&queue, 1), Err(Busy::Draining));
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 8);
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 7);
+        assert!(queue.take(0, AT_ONCE).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_trace_has_its_lane_and_a_request_ends_with_its_last_part() {
+        let queue = Queue::new(3, usize::MAX, usize::MAX);
+        let (done, mut told) = oneshot::channel();
+        let spans: Vec<Span> = (0..60).map(|id| span(1 + id as u8 % 6, id)).collect();
+        queue.push(spans, done).unwrap();
+        for lane in 0..3 {
+            assert!(told.try_recv().is_err(), "parts are left");
+            let taken = queue.take(lane, BatchRule { max_spans: 100, ..AT_ONCE }).await.unwrap();
+            assert_eq!(taken.spans, 20);
+            let [part] = &taken.parts[..] else { panic!("one request, one part a lane") };
+            assert!(part.spans.iter().all(|span| usize::from(span.trace_id.as_bytes()[15]) % 3 == lane));
+            assert!(part.request.is_awaited());
+            part.request.finish_part(lane);
+        }
+        assert_eq!(told.try_recv(), Ok(3), "the dead letters of all parts");
     }
 }

@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, oneshot};
 
 use super::Health;
 use super::batch::BatchRule;
-use super::queue::{Queue, Request, Taken};
+use super::queue::{Part, Queue, Request, Taken};
 use super::settle::TraceKey;
 use crate::clock::{self, Clock};
 use crate::meters;
@@ -25,6 +25,8 @@ use crate::store::{DeadLetter, SpanWriter, StoreError};
 use crate::wire::native;
 
 pub(super) struct Writer {
+    /// Of the queue, its own.
+    pub lane: usize,
     pub queue: Arc<Queue>,
     pub store: Arc<dyn SpanWriter>,
     pub health: Arc<Health>,
@@ -37,32 +39,31 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Runs until the queue is closed and empty.
+    /// Runs until the queue is closed and the lane empty.
     pub async fn run(self) {
         let rule = BatchRule {
             max_spans: self.settings.batch_max_spans,
             linger: Duration::from_millis(self.settings.linger_ms),
         };
-        while let Some(Taken { requests, spans, bytes }) = self.queue.take(rule).await {
-            let answers = self.write(requests).await;
+        while let Some(Taken { parts, spans, bytes }) = self.queue.take(self.lane, rule).await {
+            let written = self.write(parts).await;
             // First the room, then the word: who hears that all is stored finds room for more.
             self.queue.release(spans, bytes);
-            for (done, dead_letters) in answers {
-                // The request may have stopped waiting.
-                let _ = done.send(dead_letters);
+            for (request, dead_letters) in written {
+                request.finish_part(dead_letters);
             }
         }
     }
 
-    /// Writes what the requests brought; gives each that waits the number of its dead letters, yet to be told.
-    async fn write(&self, requests: Vec<Request>) -> Vec<(oneshot::Sender<usize>, usize)> {
-        let mut records = Vec::with_capacity(requests.iter().map(|request| request.spans.len()).sum());
-        let mut waiting = Vec::with_capacity(requests.len());
-        for Request { spans, done, .. } in requests {
-            if !done.is_closed() {
-                let keys: Vec<SpanKey> = spans.iter().map(Span::key).collect();
-                waiting.push((keys, done));
-            }
+    /// Writes what the requests brought; gives each with the number of its dead letters, yet to be told.
+    async fn write(&self, parts: Vec<Part>) -> Vec<(Arc<Request>, usize)> {
+        let mut records = Vec::with_capacity(parts.iter().map(|part| part.spans.len()).sum());
+        let mut requests = Vec::with_capacity(parts.len());
+        for Part { spans, request, .. } in parts {
+            // Only who waits is told which of its spans are dead letters.
+            let keys: Vec<SpanKey> =
+                if request.is_awaited() { spans.iter().map(Span::key).collect() } else { Vec::new() };
+            requests.push((request, keys));
             records.extend(spans);
         }
         let batch = fold(records);
@@ -78,7 +79,7 @@ impl Writer {
         let _ = self.touched.send(traces);
         self.flushed.notify_one();
         let dead_letters = |keys: &[SpanKey]| keys.iter().filter(|key| refused.contains(key)).count();
-        waiting.into_iter().map(|(keys, done)| (done, dead_letters(&keys))).collect()
+        requests.into_iter().map(|(request, keys)| (request, dead_letters(&keys))).collect()
     }
 
     /// Writes all of `batch` that the store takes, and gives the keys of what it refused.

@@ -32,6 +32,8 @@ pub struct Store {
     pub traces: Arc<dyn TraceReader>,
     pub rollups: Arc<dyn RollupStore>,
     pub maintenance: Arc<dyn Maintenance>,
+    /// Batches that it writes at a time; those written together must share no trace.
+    pub writers: usize,
 }
 
 /// Opens the store that the settings name, making it if it is missing. Applies no migration.

@@ -72,6 +72,8 @@ impl Bench {
         let writer =
             Arc::new(FailingWriter { inner: store.spans.clone(), fault: Mutex::new(fault), letters: Mutex::default() });
         store.spans = writer.clone();
+        // More than this store makes use of, so that requests are split over several.
+        store.writers = 2;
         let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
         Self { pipeline, tasks, store, writer, _folder: folder }
     }

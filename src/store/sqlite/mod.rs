@@ -74,7 +74,7 @@ pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store
         .idle_timeout(Duration::from_secs(60))
         .connect_lazy_with(reading(path, settings));
     let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, resources: Resources::default() });
-    Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store })
+    Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store, writers: 1 })
 }
 
 fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> SqliteConnectOptions {
