@@ -20,8 +20,9 @@ pub fn grants(settings: &StoreSettings, writer: &str, reader: &str) -> Result<St
     let StoreLocation::Postgres(to) = super::location(settings)? else {
         return Err(refused("SQLite has no roles: whoever may open the file may do everything"));
     };
-    if [writer, reader].iter().any(|name| name.is_empty() || name.contains('\0')) {
-        return Err(refused("a role has a name, and no NUL in it"));
+    // A line break would end the comment that a name stands in.
+    if [writer, reader].iter().any(|name| name.is_empty() || name.contains(char::is_control)) {
+        return Err(refused("a role has a name without control characters"));
     }
     let schema = quoted(&to.schema);
     let (writer, reader) = (quoted(writer), quoted(reader));
@@ -98,7 +99,7 @@ mod tests {
     fn what_cannot_be_granted_is_said() {
         let sqlite = grants(&StoreSettings::default(), "w", "r").unwrap_err().to_string();
         assert!(sqlite.contains("SQLite has no roles"), "{sqlite}");
-        for (writer, reader) in [("", "r"), ("w", ""), ("w\0", "r")] {
+        for (writer, reader) in [("", "r"), ("w", ""), ("w\0", "r"), ("w", "r\nDROP TABLE x;")] {
             assert!(grants(&postgres("tracefall"), writer, reader).is_err());
         }
     }
