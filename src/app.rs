@@ -52,6 +52,9 @@ pub struct Running {
 /// [`AppError`] when it cannot start.
 pub async fn run(settings: &Settings) -> Result<(), AppError> {
     let signal = signals().map_err(AppError::Signals)?;
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
     let running = start(settings, Clock::system()).await?;
     let address = running.address;
     tracing::info!(

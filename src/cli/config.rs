@@ -16,7 +16,11 @@ impl Config {
     /// The settings have been read and found good when this is called.
     pub fn run(&self, settings: &Settings) -> Result<(), CliError> {
         match self {
-            Config::Check => Ok(print(&settings.redacted_toml())?),
+            Config::Check => {
+                let warnings =
+                    settings.warnings().iter().map(|warning| format!("\n# warning: {warning}")).collect::<String>();
+                Ok(print(&(settings.redacted_toml() + &warnings))?)
+            }
         }
     }
 }

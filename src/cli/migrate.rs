@@ -19,15 +19,27 @@ pub enum Migrate {
     },
     /// List the migrations and which are applied.
     Status,
+    /// Print the GRANT statements for a writer and a reader that do not own the schema (PostgreSQL).
+    Grants {
+        /// The role that writes spans (store.write_url or store.url).
+        #[arg(long, value_name = "ROLE", default_value = "tracefall_writer")]
+        writer: String,
+        /// The role that reads them (store.read_url).
+        #[arg(long, value_name = "ROLE", default_value = "tracefall_reader")]
+        reader: String,
+    },
 }
 
 impl Migrate {
     pub async fn run(&self, settings: &Settings) -> Result<(), CliError> {
+        if let Migrate::Grants { writer, reader } = self {
+            return Ok(print(&store::grants(&settings.store, writer, reader)?)?);
+        }
         let store = store::open(&settings.store).await?;
         match self {
             Migrate::Up => store.maintenance.migrate_up().await?,
             Migrate::Down { .. } => store.maintenance.migrate_down().await?,
-            Migrate::Status => {}
+            Migrate::Status | Migrate::Grants { .. } => {}
         }
         let migrations = store.maintenance.migrations().await?;
         store.maintenance.close().await;

@@ -4,6 +4,7 @@
 mod client;
 mod config;
 mod keys;
+mod maintain;
 mod migrate;
 mod terminal;
 mod traces;
@@ -42,6 +43,8 @@ pub enum Command {
     /// Bring the schema of the store up to date, remove it, or show where it stands.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
+    /// Do what the store needs now and then: a timer's form of what the service does by itself.
+    Maintain(maintain::Maintain),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Config),
@@ -71,6 +74,8 @@ pub enum CliError {
     Settings(#[from] SettingsError),
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("the schema is not up to date: run tracefall migrate up")]
+    NotMigrated,
     #[error("{0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -116,6 +121,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Waterfall(command) => command.run().await,
         Command::Traces(command) => command.run().await,
         Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Maintain(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
         Command::Keys(command) => command.run(),
     }

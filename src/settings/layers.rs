@@ -242,7 +242,7 @@ pub(super) fn flags(overrides: &Overrides) -> Layer {
 }
 
 fn mismatch(key: &str, kind: Kind, found: &ValueKind) -> String {
-    let secret = key.starts_with("access.") || key == "store.url";
+    let secret = key.starts_with("access.") || key.ends_with("url");
     let shown = match found {
         ValueKind::Table(_) => "a table".to_owned(),
         ValueKind::Array(_) => "a list with other things in it".to_owned(),

@@ -11,6 +11,7 @@ pub mod access;
 pub mod ingest;
 mod layers;
 pub mod pipeline;
+mod postgres;
 mod problem;
 mod secret;
 pub mod server;
@@ -140,6 +141,13 @@ impl Settings {
         let mut problems = Problems::default();
         self.check(&mut problems);
         problems.into_result()
+    }
+
+    /// What works and is probably not meant: to be logged at the start. The texts hold no secret.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut problems = Problems::default();
+        self.store.warn(&mut problems);
+        problems.into_list()
     }
 
     /// The settings as a configuration file, secrets as `***`.

@@ -69,13 +69,16 @@ impl Problems {
         }
     }
 
+    /// All of them, in the order of the keys.
+    pub fn into_list(mut self) -> Vec<Problem> {
+        self.0.sort();
+        self.0
+    }
+
     /// # Errors
     /// [`SettingsError::Invalid`] if there is any problem.
-    pub fn into_result(mut self) -> Result<(), SettingsError> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        self.0.sort();
-        Err(SettingsError::Invalid(self.0))
+    pub fn into_result(self) -> Result<(), SettingsError> {
+        let problems = self.into_list();
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::Invalid(problems)) }
     }
 }

@@ -215,7 +215,16 @@ fn impossible_values_name_their_key_and_what_is_accepted() {
         ),
         ("[pipeline]\nsettle_quiet_ms = 9_000", "accepted is at least pipeline.settle_quiet_ms, 9000"),
         ("[store]\ndata_dir = ''", "store.data_dir (from tracefall.toml) is empty"),
-        ("[store]\nurl = 'mysql://x'", "store.url (from tracefall.toml) is mysql://x; accepted is sqlite:"),
+        ("[store]\nurl = 'mysql://x'", "store.url (from tracefall.toml) is mysql://x; accepted is postgres://"),
+        (
+            "[store]\nadmin_url = 'spans.db'",
+            "store.admin_url (from tracefall.toml) is spans.db; accepted is postgres://",
+        ),
+        ("[store]\nschema = 'Spans'", "store.schema (from tracefall.toml) is \"Spans\"; accepted are lower-case"),
+        (
+            "[store.postgres]\nwriter_connections = 0",
+            "store.postgres.writer_connections (from tracefall.toml) is 0; accepted are 1 to 64",
+        ),
         (
             "[store.sqlite]\nreader_connections = 0",
             "store.sqlite.reader_connections (from tracefall.toml) is 0; accepted are 1 to 64",
@@ -227,15 +236,51 @@ fn impossible_values_name_their_key_and_what_is_accepted() {
     }
 }
 
+/// Every setting that names a database, each with the same password.
+fn databases() -> Vec<(&'static str, &'static str)> {
+    [
+        "TRACEFALL__STORE__URL",
+        "TRACEFALL__STORE__WRITE_URL",
+        "TRACEFALL__STORE__READ_URL",
+        "TRACEFALL__STORE__ADMIN_URL",
+    ]
+    .map(|name| (name, "postgres://me:hunter2@db.example/spans"))
+    .into()
+}
+
 #[test]
-fn a_foreign_database_is_refused_without_telling_its_password() {
-    let text = complaint("", &[("DATABASE_URL", "postgres://me:hunter2@db.example/spans")]);
-    assert!(
-        text.starts_with(
-            "store.url (from the environment variable DATABASE_URL) is postgres://me:***@db.example/spans;"
-        )
+fn databases_are_shown_without_their_passwords() {
+    let settings = load("", &databases()).unwrap();
+    let warnings = settings.warnings().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let location = format!("{:?}", settings.store.location());
+    for text in [format!("{settings:?}"), settings.redacted_toml(), location] {
+        assert!(!text.contains("hunter2") && text.matches("me:***@db.example").count() >= 3, "{text}");
+    }
+    assert!(!warnings.contains("hunter2") && warnings.contains("store.read_url has no sslmode"), "{warnings}");
+}
+
+#[test]
+fn a_wrong_database_is_refused_without_telling_its_password() {
+    for (name, url) in databases() {
+        let key = name.trim_start_matches("TRACEFALL__").to_lowercase().replace("__", ".");
+        let text = complaint("", &[(name, &format!("{url}?sslmode=yes&password=hunter2"))]);
+        let says = format!("{key} (from the environment variable {name}) has sslmode=yes; accepted are disable");
+        assert!(text.starts_with(&says) && !text.contains("hunter2"), "{text}");
+        let file = format!("[store]\n{} = ['{url}']", key.trim_start_matches("store."));
+        let text = complaint(&file, &[]);
+        assert!(text.contains("accepted is a text") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn what_no_database_uses_is_warned_of() {
+    let warned = |file: &str| load(file, &[]).unwrap().warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        warned("[store]\nread_url = 'postgres://me@replica.example/app'"),
+        ["store.read_url is not used: store.url names no PostgreSQL database"]
     );
-    assert!(text.contains("SQLite only"), "{text}");
+    assert!(warned("").is_empty());
+    assert!(warned("[store]\nurl = 'postgres://me@localhost/app'").is_empty());
 }
 
 #[test]
@@ -360,9 +405,8 @@ fn secrets_print_as_stars_and_the_rest_can_be_read_back() {
     settings.access.keys.clear();
     settings.access.admin_key = None;
     assert_eq!(load(&settings.redacted_toml(), &[]).unwrap(), settings);
-    assert!(
-        Settings::default().redacted_toml().contains("[store]\ndata_dir = \"./tracefall-data\"\n# url is not set\n")
-    );
+    let defaults = Settings::default().redacted_toml();
+    assert!(defaults.contains("[store]\n# admin_url is not set\ndata_dir = \"./tracefall-data\"\n"), "{defaults}");
 }
 
 #[test]

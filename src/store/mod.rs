@@ -6,6 +6,7 @@
 mod columns;
 pub mod error;
 mod filter;
+mod grants;
 mod rows;
 mod sqlite;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use error::StoreError;
+pub use grants::grants;
 
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
@@ -43,6 +45,9 @@ pub struct Store {
 pub async fn open(settings: &StoreSettings) -> Result<Store> {
     match location(settings)? {
         StoreLocation::Sqlite(path) => sqlite::open(&path, &settings.sqlite).await,
+        StoreLocation::Postgres(_) => {
+            Err(StoreError::Other { doing: "open the store", source: "this build stores in SQLite only".into() })
+        }
     }
 }
 
@@ -50,6 +55,7 @@ pub async fn open(settings: &StoreSettings) -> Result<Store> {
 pub fn place(settings: &StoreSettings) -> String {
     match settings.location() {
         Ok(StoreLocation::Sqlite(path)) => format!("SQLite file {}", path.display()),
+        Ok(StoreLocation::Postgres(to)) => format!("PostgreSQL {}, schema {}", to.write_url, to.schema),
         Err(reason) => reason,
     }
 }

@@ -65,6 +65,10 @@ fn config_check_shows_settings_without_secrets_and_fails_on_unknown_keys() {
     assert!(good.status.success(), "{}", text(&good.stderr));
     let shown = text(&good.stdout);
     assert!(shown.contains("4318") && !shown.contains("nobody-sees"), "{shown}");
+    let warned = check("DATABASE_URL", "postgres://me:hunter2@db.example.com/app");
+    let shown = text(&warned.stdout);
+    assert!(warned.status.success() && shown.contains("# warning: store.url has no sslmode"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
     let unknown = check("TRACEFALL__SERVER__PROT", "1");
     assert!(!unknown.status.success());
     assert!(text(&unknown.stderr).to_lowercase().contains("prot"), "{}", text(&unknown.stderr));
@@ -87,6 +91,36 @@ fn migrations_go_up_and_down_and_up_again() {
 }
 
 #[test]
+fn maintain_prepares_a_store_that_is_up_to_date_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = run(tracefall().current_dir(folder.path()).args(arguments));
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (ok, told) = run(&["maintain", "--once"]);
+    assert!(!ok && told.contains("tracefall migrate up"), "{told}");
+    assert!(run(&["migrate", "up"]).0);
+    let (ok, told) = run(&["maintain", "--once"]);
+    assert!(ok && told.contains("are prepared") && told.contains("dead letters 0"), "{told}");
+    assert!(!run(&["maintain"]).0, "there is no other form");
+}
+
+#[test]
+fn grants_are_printed_for_postgresql_and_refused_for_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let grants = |url: &str| {
+        let arguments = ["migrate", "grants", "--writer", "the \"writer\""];
+        let output = run(tracefall().current_dir(folder.path()).args(arguments).env("DATABASE_URL", url));
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (ok, sql, error) = grants("postgres://me:hunter2@localhost/app");
+    assert!(ok && sql.contains("TO \"the \"\"writer\"\"\", \"tracefall_reader\";"), "{sql}{error}");
+    let (ok, sql, error) = grants("sqlite:spans.db");
+    assert!(!ok && sql.is_empty() && error.contains("no roles"), "{sql}{error}");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "no store is opened for it");
+}
+
+#[test]
 fn generated_keys_are_shown_with_their_hash_only_once() {
     let output = text(&run(tracefall().args(["keys", "generate"])).stdout);
     let key = output.lines().find_map(|line| line.strip_prefix("key for the client:")).unwrap().trim();
@@ -98,7 +132,7 @@ fn generated_keys_are_shown_with_their_hash_only_once() {
 #[test]
 fn help_tells_what_there_is() {
     let help = text(&run(tracefall().arg("--help")).stdout);
-    for command in ["serve", "waterfall", "traces", "migrate", "config", "keys"] {
+    for command in ["serve", "waterfall", "traces", "migrate", "maintain", "config", "keys"] {
         assert!(help.contains(command), "{help}");
     }
 }

@@ -1,0 +1,106 @@
+//! The GRANT statements for roles that use a PostgreSQL store without owning it. Pure text: an administrator reads it,
+//! then runs it.
+
+use super::{Result, StoreError};
+use crate::settings::store::{StoreLocation, StoreSettings};
+
+/// What the writer fills and changes. It may do no more than read the rest, the history of migrations for one.
+const WRITTEN: [&str; 7] = ["spans", "open_spans", "resources", "traces", "dead_letters", "leases", "checkpoints"];
+/// Where the writer removes rows: a completion takes its start's place, and twins become one row.
+const EMPTIED: [&str; 2] = ["open_spans", "spans"];
+
+/// The statements that let `writer` write spans and `reader` read them. To be run by the role that migrates, once its
+/// migrations are applied: tables that the same role makes later, the partitions of days to come, are covered too.
+/// Running them again changes nothing.
+///
+/// # Errors
+/// [`StoreError::Other`] if the store knows no roles, or a name cannot be a role's.
+pub fn grants(settings: &StoreSettings, writer: &str, reader: &str) -> Result<String> {
+    let refused = |reason: &str| StoreError::Other { doing: "print the grants", source: reason.into() };
+    let StoreLocation::Postgres(to) = super::location(settings)? else {
+        return Err(refused("SQLite has no roles: whoever may open the file may do everything"));
+    };
+    // A line break would end the comment that a name stands in.
+    if [writer, reader].iter().any(|name| name.is_empty() || name.contains(char::is_control)) {
+        return Err(refused("a role has a name without control characters"));
+    }
+    let schema = quoted(&to.schema);
+    let (writer, reader) = (quoted(writer), quoted(reader));
+    let tables =
+        |names: &[&str]| names.iter().map(|name| format!("{schema}.{}", quoted(name))).collect::<Vec<_>>().join(", ");
+    let (written, emptied) = (tables(&WRITTEN), tables(&EMPTIED));
+    Ok(format!(
+        "-- To be run by the role that migrates (store.admin_url), after `tracefall migrate up`.\n\
+         -- The roles have to exist:  CREATE ROLE {writer} LOGIN;  CREATE ROLE {reader} LOGIN;\n\
+         BEGIN;\n\
+         GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader};\n\
+         GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {writer}, {reader};\n\
+         GRANT INSERT, UPDATE ON {written} TO {writer};\n\
+         GRANT DELETE ON {emptied} TO {writer};\n\
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {writer};\n\
+         -- Tables that this role makes later, such as the partitions of days to come.\n\
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {writer}, {reader};\n\
+         COMMIT;\n"
+    ))
+}
+
+/// A name as SQL takes it in any spelling, key words included.
+/// Source: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::DatabaseUrl;
+
+    fn postgres(schema: &str) -> StoreSettings {
+        let url = DatabaseUrl::new("postgres://me:hunter2@localhost/app");
+        StoreSettings { url: Some(url), schema: schema.into(), ..StoreSettings::default() }
+    }
+
+    #[test]
+    fn names_are_quoted_whatever_they_are() {
+        for (name, sql) in [
+            ("tracefall", "\"tracefall\""),
+            ("User", "\"User\""),
+            ("a b", "\"a b\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("\"", "\"\"\"\""),
+            ("x\"; DROP SCHEMA public; --", "\"x\"\"; DROP SCHEMA public; --\""),
+            ("größe\\", "\"größe\\\""),
+        ] {
+            assert_eq!(quoted(name), sql);
+        }
+    }
+
+    #[test]
+    fn the_writer_changes_its_tables_and_the_reader_reads_all() {
+        let sql = grants(&postgres("user"), "the writer", "r\"r").unwrap();
+        let statements: Vec<&str> = sql.lines().filter(|line| !line.starts_with("--")).collect();
+        assert_eq!(
+            statements,
+            [
+                "BEGIN;",
+                r#"GRANT USAGE ON SCHEMA "user" TO "the writer", "r""r";"#,
+                r#"GRANT SELECT ON ALL TABLES IN SCHEMA "user" TO "the writer", "r""r";"#,
+                r#"GRANT INSERT, UPDATE ON "user"."spans", "user"."open_spans", "user"."resources", "user"."traces", "user"."dead_letters", "user"."leases", "user"."checkpoints" TO "the writer";"#,
+                r#"GRANT DELETE ON "user"."open_spans", "user"."spans" TO "the writer";"#,
+                r#"GRANT USAGE ON ALL SEQUENCES IN SCHEMA "user" TO "the writer";"#,
+                r#"ALTER DEFAULT PRIVILEGES IN SCHEMA "user" GRANT SELECT ON TABLES TO "the writer", "r""r";"#,
+                "COMMIT;",
+            ]
+        );
+        assert!(!sql.contains("hunter2"));
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_said() {
+        let sqlite = grants(&StoreSettings::default(), "w", "r").unwrap_err().to_string();
+        assert!(sqlite.contains("SQLite has no roles"), "{sqlite}");
+        for (writer, reader) in [("", "r"), ("w", ""), ("w\0", "r"), ("w", "r\nDROP TABLE x;")] {
+            assert!(grants(&postgres("tracefall"), writer, reader).is_err());
+        }
+    }
+}
