@@ -6,8 +6,10 @@
 mod columns;
 pub mod error;
 mod filter;
+mod resources;
 mod rows;
 mod sqlite;
+mod touched;
 
 use std::sync::Arc;
 
