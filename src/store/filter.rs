@@ -1,7 +1,6 @@
 //! Questions into SQL: pure functions from a query to a statement's text and what is bound to it. Nothing that a caller
 //! said is ever part of the text.
 
-
 use super::columns::{Instants, ROLLUP};
 use crate::model::ids::TraceId;
 use crate::model::search::TraceQuery;

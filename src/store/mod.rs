@@ -6,6 +6,7 @@
 mod columns;
 pub mod error;
 mod filter;
+pub mod postgres;
 mod resources;
 mod rows;
 mod sqlite;
