@@ -8,6 +8,7 @@ mod docs;
 mod http;
 mod kill;
 mod merge;
+mod parity;
 mod pipeline;
 mod store_suite;
 mod support;

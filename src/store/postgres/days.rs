@@ -82,7 +82,7 @@ impl Postgres {
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut work = Work::begin(&self.writer, Mode::Define, self.writing, doing).await?;
+        let mut work = Work::begin(&self.admin, Mode::Define, self.limits, doing).await?;
         let there = partitions(&mut work, &self.schema, doing).await;
         let there = work.end(there).await?;
         for day in unknown {
@@ -101,7 +101,7 @@ impl Postgres {
     }
 
     async fn make_day(&self, day: u32, doing: &'static str) -> Result<()> {
-        let mut work = Work::begin(&self.writer, Mode::Define, self.writing, doing).await?;
+        let mut work = Work::begin(&self.admin, Mode::Define, self.limits, doing).await?;
         let made = make(&mut work, &self.schema, day, doing).await;
         work.end(made).await
     }

@@ -99,7 +99,7 @@ impl Maintenance for Postgres {
     async fn migrations(&self) -> Result<Vec<MigrationState>> {
         const DOING: &str = "read the migrations";
         let history = self.schema.history();
-        let mut work = Work::begin(&self.readers, Mode::Read, self.reading, DOING).await?;
+        let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
         let read = async {
             match has(&mut work, "SELECT to_regclass($1)::text", &history, DOING).await? {
                 true => applied(&mut work, &history, DOING).await,
@@ -144,13 +144,14 @@ impl Maintenance for Postgres {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        self.admin.close().await;
     }
 }
 
 impl Postgres {
     /// A transaction that changes the schema, alone among the processes that do.
     async fn alone(&self, doing: &'static str) -> Result<Transaction<'static, sqlx::Postgres>> {
-        let mut transaction = self.writer.begin().await.map_err(failed(doing))?;
+        let mut transaction = self.admin.begin().await.map_err(failed(doing))?;
         // Others may be at the same for a while, but nobody is to wait behind us for long.
         let alone = one_at_a_time(&self.schema);
         let sql = AssertSqlSafe(format!("SET LOCAL lock_timeout = 10000; {alone}; SET LOCAL lock_timeout = 2000"));

@@ -35,34 +35,54 @@ use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
 use super::{Result, Store, StoreError};
 
-/// How a PostgreSQL database is used.
+/// A database and the ways into it. Where one role does everything, the three URLs are equal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresLocation {
+    /// Writes spans and roll-ups.
+    pub write_url: String,
+    /// Answers questions. It may be a replica.
+    pub read_url: String,
+    /// Migrates, makes and drops partitions.
+    pub admin_url: String,
+    /// Every object of ours is in it: a plain identifier in lower case.
+    pub schema: String,
+}
+
+impl PostgresLocation {
+    /// One role for everything, and the schema `tracefall`.
+    pub fn new(url: &str) -> Self {
+        Self { write_url: url.into(), read_url: url.into(), admin_url: url.into(), schema: "tracefall".into() }
+    }
+}
+
+/// Connections and their time limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
-    /// The schema of all our objects: a letter or `_`, then letters, digits and `_`, at most 63 bytes, lower case.
-    pub schema: String,
-    /// Connections that write.
+    /// Connections that write, at most.
     pub writer_connections: u32,
-    /// Connections that read.
+    /// Connections that read, at most.
     pub reader_connections: u32,
-    /// Milliseconds to wait for a connection, a sleeping database's awakening included.
-    pub acquire_timeout_ms: u64,
-    /// Milliseconds that reading may take.
-    pub read_timeout_ms: u64,
-    /// Milliseconds that writing a batch may take.
-    pub write_timeout_ms: u64,
-    /// Whether the server keeps prepared statements for a connection: not so behind a pooler in transaction mode.
+    /// Seconds to wait for a free or a new connection; a database that slept takes some of them to wake.
+    pub acquire_timeout_secs: u64,
+    /// Seconds that one statement may take.
+    pub statement_timeout_secs: u64,
+    /// Seconds after which an unused connection is closed, so that an idle database may sleep.
+    pub idle_timeout_secs: u64,
+    /// Seconds after which a connection is replaced, however busy it is.
+    pub max_lifetime_secs: u64,
+    /// Whether statements are prepared by name and kept by the connection: not so behind a pooler in transaction mode.
     pub prepared_statements: bool,
 }
 
 impl Default for PostgresSettings {
     fn default() -> Self {
         Self {
-            schema: "tracefall".to_owned(),
             writer_connections: 2,
             reader_connections: 4,
-            acquire_timeout_ms: 15_000,
-            read_timeout_ms: 10_000,
-            write_timeout_ms: 60_000,
+            acquire_timeout_secs: 10,
+            statement_timeout_secs: 30,
+            idle_timeout_secs: 60,
+            max_lifetime_secs: 1_800,
             prepared_statements: true,
         }
     }
@@ -72,9 +92,9 @@ impl Default for PostgresSettings {
 struct Postgres {
     writer: PgPool,
     readers: PgPool,
-    writing: Limits,
-    reading: Limits,
-    /// The schema as statements name it: in quotes, with its dot.
+    /// Changes tables.
+    admin: PgPool,
+    limits: Limits,
     schema: Schema,
     resources: Resources,
     days: Days,
@@ -84,38 +104,35 @@ struct Postgres {
 /// Opens the database lazily: nothing is asked of the server before the first call. Applies no migration.
 ///
 /// # Errors
-/// [`StoreError::Other`] if the URL or the schema's name cannot be.
-pub async fn open(url: &str, settings: &PostgresSettings) -> Result<Store> {
-    const DOING: &str = "open the store";
-    let schema = Schema::new(&settings.schema)?;
-    let options = PgConnectOptions::from_str(url).map_err(failed(DOING))?;
-    let options = options
-        .application_name("tracefall")
-        // Poolers refuse what they do not know, and no column of ours is a float.
-        .extra_float_digits(None)
-        .statement_cache_capacity(if settings.prepared_statements { 100 } else { 0 });
-    let pool = |connections: u32| {
-        PgPoolOptions::new()
-            .max_connections(connections.max(1))
-            .min_connections(0)
-            .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
-            // So that a database that sleeps when idle may sleep.
-            .idle_timeout(Duration::from_secs(60))
-            .max_lifetime(Duration::from_secs(30 * 60))
-            // A connection that died while idle is found out by the ping of those idle for longer than a moment.
-            .test_before_acquire(true)
-    };
+/// [`StoreError::Other`] if a URL or the schema's name cannot be.
+pub async fn open(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Store> {
     let store = Arc::new(Postgres {
-        writer: pool(settings.writer_connections).connect_lazy_with(options.clone()),
-        readers: pool(settings.reader_connections).connect_lazy_with(options),
-        writing: Limits::new(settings.write_timeout_ms),
-        reading: Limits::new(settings.read_timeout_ms),
-        schema,
+        writer: pool(&location.write_url, settings, settings.writer_connections)?,
+        readers: pool(&location.read_url, settings, settings.reader_connections)?,
+        admin: pool(&location.admin_url, settings, 1)?,
+        limits: Limits::new(settings.statement_timeout_secs),
+        schema: Schema::new(&location.schema)?,
         resources: Resources::default(),
         days: Days::default(),
         conflicts: Conflicts::default(),
     });
     Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store })
+}
+
+fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<PgPool> {
+    let options = PgConnectOptions::from_str(url).map_err(failed("open the store"))?;
+    let options = options
+        .application_name("tracefall")
+        // Poolers refuse what they do not know, and no column of ours is a float.
+        .extra_float_digits(None)
+        .statement_cache_capacity(if settings.prepared_statements { 100 } else { 0 });
+    let pool = PgPoolOptions::new()
+        .max_connections(connections.max(1))
+        .min_connections(0)
+        .acquire_timeout(Duration::from_secs(settings.acquire_timeout_secs))
+        .idle_timeout(Duration::from_secs(settings.idle_timeout_secs))
+        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs));
+    Ok(pool.connect_lazy_with(options))
 }
 
 /// A schema's name, as statements say it: quoted, with its dot.

@@ -42,11 +42,11 @@ impl RollupStore for Postgres {
             return Ok(ToSettle::default());
         }
         let read = async {
-            let mut work = Work::begin(&self.readers, Mode::Read, self.reading, SETTLING).await?;
+            let mut work = Work::begin(&self.readers, Mode::Read, self.limits, SETTLING).await?;
             let read = self.read_to_settle(&mut work, traces, limit).await;
             work.end(read).await
         };
-        self.reading.hold(SETTLING, read).await
+        self.limits.hold(SETTLING, read).await
     }
 
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()> {
@@ -61,13 +61,13 @@ impl RollupStore for Postgres {
         let rollups: Vec<_> = newest.filter_map(|of_trace| of_trace.last().copied()).collect();
         let bound = bind(&rollups).map_err(sqlx::Error::Encode).map_err(failed(DOING))?;
         let write = async {
-            let mut work = Work::begin(&self.writer, Mode::Write, self.writing, DOING).await?;
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
             // Safe: names of our own table and columns, and placeholders.
             let query = sqlx::query_with(AssertSqlSafe(upsert(&self.schema)), bound);
             let written = query.execute(&mut *work).await.map_err(failed(DOING));
             work.end(written).await.map(|_| ())
         };
-        self.writing.hold(DOING, write).await
+        self.limits.hold(DOING, write).await
     }
 }
 

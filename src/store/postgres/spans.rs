@@ -48,7 +48,7 @@ impl SpanWriter for Postgres {
                 result => result,
             }
         };
-        self.writing.hold(DOING, write).await
+        self.limits.hold(DOING, write).await
     }
 
     async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -74,18 +74,18 @@ impl SpanWriter for Postgres {
             .bind(texts(|letter| &letter.reason))
             .bind(letters.iter().map(|letter| Instant::of(letter.refused_at)).collect::<Vec<_>>());
         let write = async {
-            let mut work = Work::begin(&self.writer, Mode::Write, self.writing, DOING).await?;
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
             let written = query.execute(&mut *work).await.map_err(failed(DOING));
             work.end(written).await.map(|_| ())
         };
-        self.writing.hold(DOING, write).await
+        self.limits.hold(DOING, write).await
     }
 }
 
 impl Postgres {
     /// `careful`: whether ended spans of known traces are looked for before they are written.
     async fn write_batch(&self, batch: &[Span], today: u32, careful: bool) -> Result<()> {
-        let mut work = Work::begin(&self.writer, Mode::Write, self.writing, DOING).await?;
+        let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
         let written = BatchWrite { store: self, work: &mut work, careful, met: false }.run(batch, today).await;
         let resources = work.end(written).await?;
         self.resources.remember(resources, today);

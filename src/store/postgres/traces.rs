@@ -39,9 +39,9 @@ impl TraceReader for Postgres {
             .and_then(|()| bound.add(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX)))
             .map_err(sqlx::Error::Encode)
             .map_err(failed(DOING))?;
-        self.reading
+        self.limits
             .hold(DOING, async {
-                let mut work = Work::begin(&self.readers, Mode::Read, self.reading, DOING).await?;
+                let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
                 let read = async {
                     // Safe: names of our own tables and columns, and placeholders.
                     let query = sqlx::query_with(AssertSqlSafe(select_trace(&self.schema, &selection)), bound);
@@ -90,9 +90,9 @@ impl Postgres {
         bound: PgArguments,
         doing: &'static str,
     ) -> Result<Rows> {
-        self.reading
+        self.limits
             .hold(doing, async {
-                let mut work = Work::begin(&self.readers, Mode::Read, self.reading, doing).await?;
+                let mut work = Work::begin(&self.readers, Mode::Read, self.limits, doing).await?;
                 let rows = sqlx::query_with(sql, bound).fetch_all(&mut *work).await.map_err(failed(doing));
                 work.end(rows).await
             })

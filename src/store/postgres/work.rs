@@ -25,8 +25,9 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(statement_ms: u64) -> Self {
-        Self { statement_ms, whole: Duration::from_millis(statement_ms.saturating_mul(2).saturating_add(20_000)) }
+    pub(super) fn new(statement_secs: u64) -> Self {
+        let whole = Duration::from_secs(statement_secs.saturating_mul(3).saturating_add(20));
+        Self { statement_ms: statement_secs.saturating_mul(1_000), whole }
     }
 
     /// Gives up on work that takes too long. The future must own its [`Work`], which closes the connection.

@@ -3,12 +3,13 @@
 //! A store joins by a [`Home`] and a line with `run!`. What only one dialect promises has a file of its own.
 
 mod maintenance;
+mod postgres;
 pub mod records;
 mod rollups;
-mod searching;
+pub mod searching;
 mod sequences;
 mod spans;
-mod sqlite;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tracefall::store::Store;

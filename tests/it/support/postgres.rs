@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::OnceCell;
 use tracefall::store::Store;
-use tracefall::store::postgres::{self, PostgresSettings};
+use tracefall::store::postgres::{self, PostgresLocation, PostgresSettings};
 
 use crate::store_suite::Home;
 use crate::store_suite::records::NOW;
@@ -34,10 +34,14 @@ impl Database {
         url_of(&self.server, &self.name)
     }
 
+    pub fn location(&self) -> PostgresLocation {
+        PostgresLocation::new(&self.url())
+    }
+
     /// Opens the store with other settings than the defaults.
-    pub async fn open_with(&self, settings: &PostgresSettings) -> Store {
+    pub async fn open_with(&self, location: &PostgresLocation, settings: &PostgresSettings) -> Store {
         self.made.get_or_init(|| self.make("template1".to_owned())).await;
-        postgres::open(&self.url(), settings).await.unwrap()
+        postgres::open(location, settings).await.unwrap()
     }
 
     /// Another program's view of the database.
@@ -54,7 +58,7 @@ impl Database {
 #[async_trait]
 impl Home for Database {
     async fn open(&self) -> Store {
-        self.open_with(&PostgresSettings::default()).await
+        self.open_with(&self.location(), &PostgresSettings::default()).await
     }
 
     async fn ready(&self) -> Store {
@@ -126,7 +130,9 @@ async fn template(server: &str) -> String {
         let unfinished = format!("{name}_unfinished");
         execute(&mut connection, format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)")).await;
         execute(&mut connection, format!("CREATE DATABASE {unfinished}")).await;
-        let store = postgres::open(&url_of(server, &unfinished), &PostgresSettings::default()).await.unwrap();
+        let store = postgres::open(&PostgresLocation::new(&url_of(server, &unfinished)), &PostgresSettings::default())
+            .await
+            .unwrap();
         store.maintenance.migrate_up().await.unwrap();
         store.maintenance.prepare_days(NOW).await.unwrap();
         store.maintenance.close().await;
