@@ -153,6 +153,7 @@ fn told(rows: Vec<Span>) -> Vec<String> {
         let folded = Trace::new(tenant, trace_id, rows, false).spans.into_iter().map(without_sign_of_life);
         told.extend(folded.map(|span| format!("{} {span:?}", encode(&span))));
     }
+    told.sort();
     told
 }
 

@@ -165,7 +165,8 @@ fn bound_as(column: &str) -> &'static str {
 }
 
 /// Writes roll-ups over the traces' rows, but never an older one over a newer one. Each column comes as one array, in the
-/// order of [`bind`].
+/// order of [`bind`]. Where nobody wrote to the trace since its rows were read, all its open rows are to be seen, and
+/// `has_open` says anew whether there are any.
 fn upsert(schema: &Schema) -> String {
     let split = |name: &'static str| Instants::Split.columns(name);
     let columns: Vec<String> =
@@ -183,11 +184,12 @@ fn upsert(schema: &Schema) -> String {
     let set = columns.iter().skip(1).map(|name| format!("{name} = excluded.{name}"));
     format!(
         "INSERT INTO {schema}traces AS known ({names}, tenant, touched, settled, unsettled, has_open, created_at) \
-         SELECT {values}, tenant, touch, touch, false, open_count > 0, started_at \
+         SELECT {values}, tenant, touch, touch, false, true, started_at \
          FROM unnest({arrays}) AS told ({names}, tenant, touch) \
          ON CONFLICT (trace_id, tenant) DO UPDATE SET {set}, settled = excluded.settled, \
          unsettled = excluded.settled < known.touched, \
-         has_open = CASE WHEN excluded.settled = known.touched THEN excluded.open_count > 0 ELSE known.has_open END \
+         has_open = known.has_open AND (excluded.settled <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
+         WHERE o.trace_id = known.trace_id AND o.tenant = known.tenant)) \
          WHERE excluded.settled >= known.settled",
         names = columns.join(", "),
         values = values.collect::<Vec<_>>().join(", "),
