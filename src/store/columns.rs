@@ -43,6 +43,34 @@ pub(super) const ROLLUP: [&str; 28] = [
     "metadata",
 ];
 
+/// How a dialect holds instants, the columns whose names end in `_at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instants {
+    /// Nanoseconds in one column.
+    Whole,
+    /// Microseconds in a column of the database's own type, and the nanoseconds below them in a second one: `started_at`
+    /// and `started_ns`.
+    Split,
+}
+
+impl Instants {
+    /// The column, or the two columns, of a name.
+    pub(super) fn columns(self, name: &str) -> String {
+        match name.strip_suffix("_at") {
+            Some(stem) if self == Instants::Split => format!("{name},{stem}_ns"),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// What stands for a column that a table does not have.
+    pub(super) fn absent(self, name: &str) -> &'static str {
+        match self {
+            Instants::Split if name.ends_with("_at") => "NULL::timestamptz,NULL::smallint",
+            _ => "NULL",
+        }
+    }
+}
+
 /// A column that a span fills only where it has something to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
@@ -122,6 +150,11 @@ impl Column {
 }
 
 impl Filled {
+    /// Every column there is.
+    pub(super) fn all() -> Self {
+        Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS).collect()
+    }
+
     /// What one span fills.
     pub(super) fn by(span: &Span) -> Self {
         let fields = span.fields.iter().fold(0, |bits, (field, _)| bits | Column::Field(field).bit());
@@ -190,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_set_is_written_and_read_by_the_names_of_its_columns() {
-        let all: Filled = Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS).collect();
+        let all = Filled::all();
         assert_eq!(all.len() as usize, Field::ALL.len() + OTHERS.len(), "each has a bit of its own");
         assert_eq!(Filled::parse(&all.to_text()), Ok(all));
         let some: Filled = [Column::Links, Column::Field(Field::Service)].into_iter().collect();
@@ -202,7 +235,7 @@ mod tests {
 
     #[test]
     fn an_outline_reads_nothing_heavy() {
-        let all: Filled = Field::ALL.iter().map(|field| Column::Field(*field)).chain(OTHERS).collect();
+        let all = Filled::all();
         let left_out =
             all.columns().filter(|column| !all.read_at(Detail::Outline).contains([*column].into_iter().collect()));
         let names: Vec<&str> = left_out.map(Column::name).collect();

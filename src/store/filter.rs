@@ -1,13 +1,21 @@
 //! Questions into SQL: pure functions from a query to a statement's text and what is bound to it. Nothing that a caller
 //! said is ever part of the text.
 
-use super::columns::ROLLUP;
+use super::columns::{Instants, ROLLUP};
+use crate::model::ids::TraceId;
 use crate::model::search::TraceQuery;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 
 /// What the dialects say differently.
-pub(super) struct Dialect {
+pub(super) struct Dialect<'d> {
+    /// What stands before the names of tables: a schema with its dot, or nothing.
+    pub schema: &'d str,
+    /// The tables of ended spans, by the names that reads use.
+    pub ended: &'d [&'d str],
+    pub instants: Instants,
+    /// What a SELECT lists for the list in this column, to get JSON.
+    pub list: fn(column: &str) -> String,
     /// A condition: the list in this column holds the value of this placeholder.
     pub list_holds: fn(column: &str, placeholder: &str) -> String,
 }
@@ -16,8 +24,10 @@ pub(super) struct Dialect {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Bind {
     Text(String),
-    Bytes(Vec<u8>),
+    TraceId(TraceId),
     Instant(UnixNanos),
+    /// The nanoseconds of an instant below its microseconds.
+    BelowMicrosecond(UnixNanos),
     Count(i64),
 }
 
@@ -38,10 +48,21 @@ impl Statement {
     fn text(&mut self, value: &str) -> String {
         self.bind(Bind::Text(value.to_owned()))
     }
+
+    /// As many placeholders as [`Instants::columns`] gives columns.
+    fn instant(&mut self, at: UnixNanos, instants: Instants) -> String {
+        let whole = self.bind(Bind::Instant(at));
+        match instants {
+            Instants::Whole => whole,
+            Instants::Split => format!("{whole},{}", self.bind(Bind::BelowMicrosecond(at))),
+        }
+    }
 }
 
 /// Roll-ups, newest first, one row more than the limit: whether there is a next page shows by that row.
-pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dialect) -> Statement {
+pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dialect<'_>) -> Statement {
+    let Dialect { schema, instants, .. } = dialect;
+    let started_at = instants.columns("started_at");
     let mut statement = Statement::default();
     let tenant = statement.text(tenant.as_str());
     let mut conditions = vec![format!("tenant = {tenant}")];
@@ -51,7 +72,7 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
         conditions.push((dialect.list_holds)("services", &service));
     }
     let status_as_read = match query.silent_before {
-        Some(silent_before) => status_as_read(&statement.bind(Bind::Instant(silent_before)), &tenant),
+        Some(silent_before) => status_as_read(&statement.instant(silent_before, *instants), &tenant, dialect),
         None => "status".to_owned(),
     };
     if let Some(status) = query.status {
@@ -62,49 +83,67 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
             let value = statement.text(value);
             let found = format!("{column}_found");
             conditions.push(format!("trace_id = {found}.id"));
-            from = from + &traces_with(column, &value, &tenant, &found) + " CROSS JOIN ";
+            from = from + &traces_with(column, &value, &tenant, &found, dialect) + " CROSS JOIN ";
         }
     }
     if let Some(from) = query.from {
-        conditions.push(format!("started_at >= {}", statement.bind(Bind::Instant(from))));
+        conditions.push(format!("({started_at}) >= ({})", statement.instant(from, *instants)));
     }
     if let Some(to) = query.to {
-        conditions.push(format!("started_at < {}", statement.bind(Bind::Instant(to))));
+        conditions.push(format!("({started_at}) < ({})", statement.instant(to, *instants)));
     }
     if let Some(cursor) = query.cursor {
-        let started_at = statement.bind(Bind::Instant(cursor.started_at));
-        let trace_id = statement.bind(Bind::Bytes(cursor.trace_id.as_bytes().to_vec()));
-        conditions.push(format!("(started_at, trace_id) < ({started_at}, {trace_id})"));
+        let before = statement.instant(cursor.started_at, *instants);
+        let trace_id = statement.bind(Bind::TraceId(cursor.trace_id));
+        conditions.push(format!("({started_at},trace_id) < ({before},{trace_id})"));
     }
     let limit = statement.bind(Bind::Count(i64::from(limit(query)) + 1));
+    let read = |column: &'static str| match column {
+        "status" => status_as_read.clone(),
+        "services" | "regions" | "models" => (dialect.list)(column),
+        column => instants.columns(column),
+    };
     statement.sql = format!(
-        "SELECT {} FROM {from}traces WHERE {} ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
-        ROLLUP.map(|column| if column == "status" { status_as_read.as_str() } else { column }).join(", "),
+        "SELECT {} FROM {from}{schema}traces WHERE {} ORDER BY {} LIMIT {limit}",
+        ROLLUP.map(read).join(", "),
         conditions.join(" AND "),
+        newest_first(*instants),
     );
     statement
 }
 
+fn newest_first(instants: Instants) -> String {
+    format!("{} DESC, trace_id DESC", instants.columns("started_at").replace(',', " DESC, "))
+}
+
 /// The status of a trace as it reads: one that is open, and of whose open spans none gave a sign of life since
 /// `silent_before`, is abandoned. Only open traces cost a look at `open_spans`.
-fn status_as_read(silent_before: &str, tenant: &str) -> String {
+fn status_as_read(silent_before: &str, tenant: &str, Dialect { schema, instants, .. }: &Dialect<'_>) -> String {
     format!(
-        "CASE WHEN status IN ('pending', 'running') AND open_count > 0 AND NOT EXISTS (SELECT 1 FROM open_spans \
-         WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant} AND seen_at >= {silent_before}) \
-         THEN 'abandoned' ELSE status END"
+        "CASE WHEN status IN ('pending', 'running') AND open_count > 0 AND NOT EXISTS (SELECT 1 FROM {schema}open_spans \
+         WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant} \
+         AND ({}) >= ({silent_before})) THEN 'abandoned' ELSE status END",
+        instants.columns("seen_at"),
     )
 }
 
 /// The ids of the traces that hold a span of this execution, newest first.
-pub(super) fn traces_of_execution(tenant: &TenantId, execution_id: &str, limit: usize) -> Statement {
+pub(super) fn traces_of_execution(
+    tenant: &TenantId,
+    execution_id: &str,
+    limit: usize,
+    dialect: &Dialect<'_>,
+) -> Statement {
     let mut statement = Statement::default();
     let tenant = statement.text(tenant.as_str());
     let execution_id = statement.text(execution_id);
     let limit = statement.bind(Bind::Count(i64::try_from(limit).unwrap_or(i64::MAX)));
     statement.sql = format!(
-        "SELECT trace_id FROM {} CROSS JOIN traces WHERE tenant = {tenant} AND trace_id = found.id \
-         ORDER BY started_at DESC, trace_id DESC LIMIT {limit}",
-        traces_with("execution_id", &execution_id, &tenant, "found"),
+        "SELECT trace_id FROM {} CROSS JOIN {}traces WHERE tenant = {tenant} AND trace_id = found.id \
+         ORDER BY {} LIMIT {limit}",
+        traces_with("execution_id", &execution_id, &tenant, "found", dialect),
+        dialect.schema,
+        newest_first(dialect.instants),
     );
     statement
 }
@@ -117,20 +156,29 @@ pub(super) fn limit(query: &TraceQuery) -> u32 {
 /// A table of the ids of the traces with this value in a column, in their roll-up or on any span: a trace is found from
 /// its first span on, and by spans that disagree with their root. It is few rows, so statements begin at it: SQLite
 /// keeps the order of a CROSS JOIN.
-fn traces_with(column: &str, value: &str, tenant: &str, name: &str) -> String {
-    let selects = ["traces", "open_spans", "spans"]
-        .map(|table| format!("SELECT trace_id FROM {table} WHERE {column} = {value} AND tenant = {tenant}"));
+fn traces_with(column: &str, value: &str, tenant: &str, name: &str, dialect: &Dialect<'_>) -> String {
+    let Dialect { schema, ended, .. } = dialect;
+    let selects: Vec<String> = ["traces", "open_spans"]
+        .iter()
+        .chain(*ended)
+        .map(|table| format!("SELECT trace_id FROM {schema}{table} WHERE {column} = {value} AND tenant = {tenant}"))
+        .collect();
     format!("(SELECT DISTINCT trace_id AS id FROM ({}) AS any_of_them) AS {name}", selects.join(" UNION ALL "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::TraceId;
     use crate::model::search::Cursor;
     use crate::model::span::Outcome;
 
-    const DIALECT: Dialect = Dialect { list_holds: |column, value| format!("{column} HOLDS {value}") };
+    const DIALECT: Dialect<'_> = Dialect {
+        schema: "",
+        ended: &["spans"],
+        instants: Instants::Whole,
+        list: str::to_owned,
+        list_holds: |column, value| format!("{column} HOLDS {value}"),
+    };
 
     #[test]
     fn every_condition_is_bound_and_none_is_written_into_the_text() {
@@ -153,9 +201,26 @@ mod tests {
         assert!(
             statement
                 .sql
-                .ends_with("(started_at, trace_id) < ($9, $10) ORDER BY started_at DESC, trace_id DESC LIMIT $11")
+                .ends_with("(started_at,trace_id) < ($9,$10) ORDER BY started_at DESC, trace_id DESC LIMIT $11")
         );
         assert_eq!(statement.binds[10], Bind::Count(6));
+    }
+
+    #[test]
+    fn instants_of_two_columns_are_compared_as_pairs() {
+        let dialect = Dialect { schema: "\"s\".", instants: Instants::Split, ..DIALECT };
+        let cursor = Cursor { started_at: UnixNanos::new(1_234), trace_id: TraceId::from_bytes([4; 16]).unwrap() };
+        let query = TraceQuery { cursor: Some(cursor), ..TraceQuery::default() };
+        let statement = search_traces(&TenantId::default(), &query, &dialect);
+        assert!(
+            statement.sql.ends_with(
+                "FROM \"s\".traces WHERE tenant = $1 AND (started_at,started_ns,trace_id) < ($2,$3,$4) \
+                 ORDER BY started_at DESC, started_ns DESC, trace_id DESC LIMIT $5"
+            ),
+            "{}",
+            statement.sql
+        );
+        assert_eq!(statement.binds[2], Bind::BelowMicrosecond(UnixNanos::new(1_234)));
     }
 
     #[test]

@@ -7,8 +7,11 @@ mod columns;
 pub mod error;
 mod filter;
 mod grants;
+mod postgres;
+mod resources;
 mod rows;
 mod sqlite;
+mod touched;
 
 use std::sync::Arc;
 
@@ -45,9 +48,7 @@ pub struct Store {
 pub async fn open(settings: &StoreSettings) -> Result<Store> {
     match location(settings)? {
         StoreLocation::Sqlite(path) => sqlite::open(&path, &settings.sqlite).await,
-        StoreLocation::Postgres(_) => {
-            Err(StoreError::Other { doing: "open the store", source: "this build stores in SQLite only".into() })
-        }
+        StoreLocation::Postgres(location) => postgres::open(&location, &settings.postgres).await,
     }
 }
 

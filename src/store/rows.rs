@@ -4,7 +4,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::columns::{ALWAYS, Column, Filled, OPEN, ROLLUP};
+use super::columns::{ALWAYS, Column, Filled, Instants, OPEN, ROLLUP};
 use super::{Detail, Result, StoreError};
 use crate::model::attributes::Attributes;
 use crate::model::ids::{SpanId, TraceId};
@@ -18,20 +18,27 @@ pub(super) trait Cells {
     fn text(&self, at: usize) -> sqlx::Result<Option<&str>>;
     fn int(&self, at: usize) -> sqlx::Result<Option<i64>>;
     fn bytes(&self, at: usize) -> sqlx::Result<Option<&[u8]>>;
+
+    /// How many cells hold an instant.
+    const INSTANTS: Instants;
+    /// The instant that begins in this cell.
+    fn instant(&self, at: usize) -> sqlx::Result<Option<UnixNanos>>;
 }
 
 /// Takes a row's cells one after the other, and knows the name of each.
 pub(super) struct Reader<'r, R> {
     row: &'r R,
     names: &'r [&'r str],
+    /// The next name, and the next cell: an instant may take two cells.
     next: usize,
+    cell: usize,
     doing: &'static str,
 }
 
 impl<'r, R: Cells> Reader<'r, R> {
     /// `names` are the selected columns in order.
     pub(super) fn new(row: &'r R, names: &'r [&'r str], doing: &'static str) -> Self {
-        Self { row, names, next: 0, doing }
+        Self { row, names, next: 0, cell: 0, doing }
     }
 
     /// The error that the cell taken last is not what it must be.
@@ -42,7 +49,8 @@ impl<'r, R: Cells> Reader<'r, R> {
 
     fn take<T>(&mut self, cell: impl FnOnce(&'r R, usize) -> sqlx::Result<Option<T>>) -> Result<Option<T>> {
         self.next += 1;
-        cell(self.row, self.next - 1).map_err(|error| self.corrupt(error))
+        self.cell += 1;
+        cell(self.row, self.cell - 1).map_err(|error| self.corrupt(error))
     }
 
     fn present<T>(&self, value: Option<T>) -> Result<T> {
@@ -66,8 +74,11 @@ impl<'r, R: Cells> Reader<'r, R> {
     }
 
     fn instant(&mut self) -> Result<Option<UnixNanos>> {
-        let nanos = self.int()?;
-        nanos.map(|ns| u64::try_from(ns).map(UnixNanos::new).map_err(|_| self.corrupt("before 1970"))).transpose()
+        let instant = self.take(R::instant)?;
+        if R::INSTANTS == Instants::Split {
+            self.cell += 1;
+        }
+        Ok(instant)
     }
 
     /// Days since 1970-01-01.
@@ -160,14 +171,14 @@ impl Selection {
     }
 
     /// What the SELECT lists. `lacks` says which of the columns the table does not have.
-    pub(super) fn list(&self, lacks: impl Fn(&str) -> bool) -> String {
+    pub(super) fn list(&self, instants: Instants, lacks: impl Fn(&str) -> bool) -> String {
         let of_roots = |name: &str| self.columns.iter().any(|column| column.name() == name && column.is_of_roots());
         let terms = self.names.iter().map(|name| match *name {
-            name if lacks(name) => "NULL".to_owned(),
+            name if lacks(name) => instants.absent(name).to_owned(),
             name if self.detail == Detail::Rollup && of_roots(name) => {
                 format!("CASE WHEN parent_span_id IS NULL THEN {name} END")
             }
-            name => name.to_owned(),
+            name => instants.columns(name),
         });
         terms.collect::<Vec<_>>().join(",")
     }
@@ -192,7 +203,7 @@ impl Selection {
                 Column::Field(field) => cells.field(field, &mut span.fields)?,
                 Column::Parent => span.parent_span_id = cells.span_id()?,
                 // The bits of an u64: only the first half of its range reads as the same number in SQL.
-                Column::Revision => span.revision = cells.required_int()?.cast_unsigned(),
+                Column::Revision => span.revision = cells.int()?.unwrap_or_default().cast_unsigned(),
                 Column::Provenance => provenance = cells.json()?,
                 Column::Resource => resource = cells.resource_id()?,
                 Column::Attributes => span.attributes = cells.attributes()?,

@@ -9,6 +9,7 @@ mod http;
 mod kill;
 mod merge;
 mod neighbours;
+mod parity;
 mod pipeline;
 mod store_suite;
 mod support;

@@ -27,8 +27,9 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, Row};
 
-use self::resources::Resources;
+use super::columns::Instants;
 use super::filter::{Bind, Dialect, Statement};
+use super::resources::Resources;
 use super::rows::Cells;
 use super::{Result, Store, StoreError};
 use crate::model::time::UnixNanos;
@@ -111,7 +112,11 @@ fn reading(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
     connecting(path, settings, READER_CACHE_BYTES).read_only(true)
 }
 
-const DIALECT: Dialect = Dialect {
+const DIALECT: Dialect<'_> = Dialect {
+    schema: "",
+    ended: &["spans"],
+    instants: Instants::Whole,
+    list: str::to_owned,
     list_holds: |column, value| format!("EXISTS (SELECT 1 FROM json_each(traces.{column}) WHERE value = {value})"),
 };
 
@@ -127,8 +132,9 @@ fn arguments(statement: &Statement) -> sqlx::Result<SqliteArguments> {
     for bind in &statement.binds {
         match bind {
             Bind::Text(text) => arguments.add(text.as_str()),
-            Bind::Bytes(bytes) => arguments.add(bytes.as_slice()),
+            Bind::TraceId(id) => arguments.add(&id.as_bytes()[..]),
             Bind::Instant(at) => arguments.add(nanos(*at)),
+            Bind::BelowMicrosecond(at) => arguments.add((at.as_u64() % 1_000).cast_signed()),
             Bind::Count(count) => arguments.add(*count),
         }
         .map_err(sqlx::Error::Encode)?;
@@ -147,6 +153,14 @@ impl Cells for SqliteRow {
 
     fn bytes(&self, at: usize) -> sqlx::Result<Option<&[u8]>> {
         self.try_get(at)
+    }
+
+    const INSTANTS: Instants = Instants::Whole;
+
+    fn instant(&self, at: usize) -> sqlx::Result<Option<UnixNanos>> {
+        let nanos: Option<i64> = self.try_get(at)?;
+        let nanos = nanos.map(u64::try_from).transpose();
+        nanos.map(|ns| ns.map(UnixNanos::new)).map_err(|_| sqlx::Error::Decode("before 1970".into()))
     }
 }
 

@@ -33,7 +33,10 @@ fn searches() -> Vec<(&'static str, String)> {
         ("job", TraceQuery { job_id: Some("x".into()), to: Some(NOW), ..all }),
     ];
     let searches = queries.map(|(name, query)| (name, filter::search_traces(&tenant, &query, &DIALECT).sql));
-    searches.into_iter().chain([("traces of an execution", filter::traces_of_execution(&tenant, "x", 9).sql)]).collect()
+    searches
+        .into_iter()
+        .chain([("traces of an execution", filter::traces_of_execution(&tenant, "x", 9, &DIALECT).sql)])
+        .collect()
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use sqlx::{Arguments, AssertSqlSafe};
 use super::encode::{chunks, list, placeholders};
 use super::stored::select_by_trace;
 use super::tables::{Table, Tables};
-use super::{Sqlite, failed, nanos};
+use super::{Sqlite, failed, nanos, resources};
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::span::{ResourceId, Span};
@@ -53,7 +53,7 @@ impl RollupStore for Sqlite {
             }
             to_settle.traces.extend(known.into_iter().map(|trace| (trace.tenant, trace.trace_id, trace.touch)));
         }
-        to_settle.rows = self.resources.attach(&mut transaction, found).await?;
+        to_settle.rows = resources::attach(&self.resources, &mut transaction, found).await?;
         transaction.commit().await.map_err(failed(SETTLING))?;
         Ok(to_settle)
     }

@@ -15,7 +15,7 @@ use super::encode::{Shape, Verb, write_rows};
 use super::stored::{read, remove, take};
 use super::tables::{Table, Tables};
 use super::traces::{Known, touch};
-use super::{Sqlite, failed, nanos};
+use super::{Sqlite, failed, nanos, resources};
 use crate::model::ids::TraceId;
 use crate::model::merge::merge;
 use crate::model::span::{Span, SpanKey};
@@ -38,7 +38,7 @@ impl SpanWriter for Sqlite {
         debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
-        let resources = self.resources.write(&mut transaction, batch, today).await?;
+        let resources = resources::write(&self.resources, &mut transaction, batch, today).await?;
         let tables = Tables::load(&mut transaction, DOING).await?;
         let known = touch(&mut transaction, batch).await?;
         let mut write = BatchWrite { store: self, connection: &mut transaction, tables, today };

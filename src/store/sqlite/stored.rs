@@ -6,11 +6,11 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteConnection;
 
 use super::encode::{chunks, keys, placeholders};
-use super::failed;
-use super::resources::Resources;
 use super::tables::Table;
+use super::{failed, resources};
 use crate::model::span::{Span, SpanKey};
-use crate::store::columns::{Filled, OPEN};
+use crate::store::columns::{Filled, Instants, OPEN};
+use crate::store::resources::Resources;
 use crate::store::rows::Selection;
 use crate::store::{Detail, Result};
 
@@ -19,7 +19,7 @@ const KEYS: usize = 64;
 
 /// What a SELECT lists of a table's rows: NULL for the columns that only open spans have.
 pub(super) fn select_list(selection: &Selection, table: Table) -> String {
-    selection.list(|name| table != Table::Open && OPEN.contains(&name))
+    selection.list(Instants::Whole, |name| table != Table::Open && OPEN.contains(&name))
 }
 
 /// The rows of these identities in a table whose rows fill these columns.
@@ -47,7 +47,7 @@ pub(super) async fn take(
 
 async fn fetch(
     connection: &mut SqliteConnection,
-    resources: &Resources,
+    memory: &Resources,
     filled: Filled,
     mut wanted: &[SpanKey],
     sql: impl Fn(&Selection, usize) -> String,
@@ -67,7 +67,7 @@ async fn fetch(
             found.push(selection.span(&row, DOING)?);
         }
     }
-    let spans = resources.attach(connection, found).await?;
+    let spans = resources::attach(memory, connection, found).await?;
     Ok(spans.into_iter().map(|span| (span.key(), span)).collect())
 }
 

@@ -10,15 +10,15 @@ use sqlx::{Arguments, AssertSqlSafe};
 use super::encode::{chunks, placeholders};
 use super::stored::select_list;
 use super::tables::{Table, Tables};
-use super::{DIALECT, Sqlite, arguments, failed, nanos};
+use super::{DIALECT, Sqlite, arguments, failed, nanos, resources};
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
-use crate::model::time::UnixNanos;
 use crate::store::columns::Filled;
 use crate::store::rows::{self, Reader, Selection};
+use crate::store::touched::{Touched, touched_by};
 use crate::store::{Detail, Result, Touch, TraceReader, filter};
 
 /// Tables in one SELECT, well below SQLite's limit on a compound one.
@@ -46,7 +46,7 @@ impl TraceReader for Sqlite {
 
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
         const DOING: &str = "find the traces of an execution";
-        let statement = filter::traces_of_execution(tenant, execution_id, limit);
+        let statement = filter::traces_of_execution(tenant, execution_id, limit, &DIALECT);
         let bound = arguments(&statement).map_err(failed(DOING))?;
         // Safe: the filter binds everything that the caller said.
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), bound);
@@ -108,7 +108,7 @@ impl Sqlite {
                 found.push(selection.span(&row, DOING)?);
             }
         }
-        Ok(Some((touch, self.resources.attach(connection, found).await?)))
+        Ok(Some((touch, resources::attach(&self.resources, connection, found).await?)))
     }
 }
 
@@ -125,16 +125,6 @@ pub(super) struct Known {
     pub days: Option<RangeInclusive<u32>>,
     /// Whether any of its spans is open.
     pub has_open: bool,
-}
-
-/// A trace of a batch, with the bounds of the batch's spans.
-struct Touched<'b> {
-    trace_id: TraceId,
-    tenant: &'b TenantId,
-    days: Option<RangeInclusive<u32>>,
-    started_at: Option<UnixNanos>,
-    ended_at: Option<UnixNanos>,
-    created_at: UnixNanos,
 }
 
 /// Makes a row for each trace of the batch, or widens its bounds; either way the trace is unsettled. Answers with the
@@ -170,35 +160,6 @@ pub(super) async fn touch(
         }
     }
     Ok(known)
-}
-
-/// The traces of a batch, which is ordered by trace.
-fn touched_by(batch: &[Span]) -> Vec<Touched<'_>> {
-    let mut touched: Vec<Touched<'_>> = Vec::new();
-    for span in batch {
-        let of_trace = touched.iter_mut().rev().take_while(|trace| trace.trace_id == span.trace_id);
-        let days = span.started_at.map(|at| at.day()..=at.day());
-        match of_trace.into_iter().find(|trace| *trace.tenant == span.tenant) {
-            Some(trace) => {
-                trace.days = match (trace.days.take(), days) {
-                    (Some(a), Some(b)) => Some(*a.start().min(b.start())..=*a.end().max(b.end())),
-                    (a, b) => a.or(b),
-                };
-                trace.started_at = [trace.started_at, span.started_at].into_iter().flatten().min();
-                trace.ended_at = trace.ended_at.max(span.ended_at());
-                trace.created_at = trace.created_at.min(span.created_at);
-            }
-            None => touched.push(Touched {
-                trace_id: span.trace_id,
-                tenant: &span.tenant,
-                days,
-                started_at: span.started_at,
-                ended_at: span.ended_at(),
-                created_at: span.created_at,
-            }),
-        }
-    }
-    touched
 }
 
 fn bind_touched(traces: &[Touched<'_>]) -> sqlx::Result<SqliteArguments> {

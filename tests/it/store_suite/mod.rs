@@ -1,14 +1,15 @@
 //! What a store promises, one function a promise, written for any store and run against each.
 //!
-//! A store joins by a [`Home`] and a line of `run!`. What only one dialect promises has a file of its own.
+//! A store joins by a [`Home`] and a line with `run!`. What only one dialect promises has a file of its own.
 
 mod maintenance;
-mod records;
+mod postgres;
+pub mod records;
 mod rollups;
-mod searching;
+pub mod searching;
 mod sequences;
 mod spans;
-mod sqlite;
+pub mod sqlite;
 
 use async_trait::async_trait;
 use tracefall::store::Store;
@@ -28,57 +29,70 @@ pub trait Home: Send + Sync {
     }
 }
 
-/// Makes a test of each promise: those given a ready store, and those that open it themselves.
+/// Makes a test of each promise, of a home that may be missing on this machine.
 macro_rules! run {
+    ($home:expr) => {
+        $crate::store_suite::tests! {
+            $home;
+            store:
+                spans::every_field_of_a_span_is_read_back,
+                spans::an_outline_leaves_out_what_is_heavy,
+                spans::any_time_is_kept_to_the_nanosecond,
+                spans::ids_of_both_widths_are_kept,
+                spans::a_batch_written_again_changes_nothing,
+                spans::a_completion_completes_its_start,
+                spans::a_start_that_comes_after_its_completion_fills_it,
+                spans::a_completion_without_a_start_waits_for_it,
+                spans::a_completion_without_a_start_finds_the_ended_span,
+                spans::starts_told_twice_differently_are_one_span,
+                spans::starts_on_both_sides_of_midnight_are_one_span,
+                spans::pairs_of_one_batch_and_of_many_batches_read_alike,
+                spans::tenants_do_not_see_each_other,
+                spans::no_more_rows_are_read_than_the_limit_and_one,
+                spans::a_trace_over_many_days_is_read_whole,
+                spans::a_batch_is_stored_whole_or_not_at_all_to_a_reader,
+                spans::batches_of_any_size_are_stored,
+                searching::a_trace_is_listed_from_its_first_span_on,
+                searching::an_open_trace_that_is_silent_reads_as_abandoned,
+                searching::every_filter_holds_alone_and_with_others,
+                searching::pages_hold_every_trace_once,
+                searching::an_execution_has_all_its_traces_newest_first,
+                rollups::a_rollup_is_read_back,
+                rollups::a_trace_written_to_since_stays_unsettled,
+                rollups::an_older_rollup_does_not_replace_a_newer_one,
+                rollups::many_traces_are_read_to_settle_at_once,
+                rollups::an_unknown_trace_has_nothing_to_settle,
+                maintenance::dead_letters_are_counted;
+            home:
+                sequences::random_sequences_with_a_restart_end_as_one_span_each,
+                maintenance::migrations_go_up_and_down_and_up,
+                maintenance::a_store_without_a_schema_refuses_and_lives,
+                maintenance::what_was_written_is_there_after_a_restart,
+        }
+    };
+}
+
+/// Those given a ready store, and those that open it themselves.
+macro_rules! tests {
     ($home:expr; store: $($of_store:ident::$promise:ident),+; home: $($of_home:ident::$restart:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $promise() {
-            let home = $home;
+            let Some(home) = $home else { return };
             super::$of_store::$promise(&$crate::store_suite::Home::ready(&home).await).await;
         })+
         $(#[tokio::test]
         async fn $restart() {
-            super::$of_home::$restart(&$home).await;
+            let Some(home) = $home else { return };
+            super::$of_home::$restart(&home).await;
         })+
     };
 }
+pub(crate) use tests;
 
 mod on_sqlite {
-    run! {
-        super::sqlite::File::new();
-        store:
-            spans::every_field_of_a_span_is_read_back,
-            spans::an_outline_leaves_out_what_is_heavy,
-            spans::any_time_is_kept_to_the_nanosecond,
-            spans::ids_of_both_widths_are_kept,
-            spans::a_batch_written_again_changes_nothing,
-            spans::a_completion_completes_its_start,
-            spans::a_start_that_comes_after_its_completion_fills_it,
-            spans::a_completion_without_a_start_waits_for_it,
-            spans::a_completion_without_a_start_finds_the_ended_span,
-            spans::starts_told_twice_differently_are_one_span,
-            spans::starts_on_both_sides_of_midnight_are_one_span,
-            spans::pairs_of_one_batch_and_of_many_batches_read_alike,
-            spans::tenants_do_not_see_each_other,
-            spans::no_more_rows_are_read_than_the_limit_and_one,
-            spans::a_trace_over_many_days_is_read_whole,
-            spans::a_batch_is_stored_whole_or_not_at_all_to_a_reader,
-            spans::batches_of_any_size_are_stored,
-            searching::a_trace_is_listed_from_its_first_span_on,
-            searching::an_open_trace_that_is_silent_reads_as_abandoned,
-            searching::every_filter_holds_alone_and_with_others,
-            searching::pages_hold_every_trace_once,
-            searching::an_execution_has_all_its_traces_newest_first,
-            rollups::a_rollup_is_read_back,
-            rollups::a_trace_written_to_since_stays_unsettled,
-            rollups::an_older_rollup_does_not_replace_a_newer_one,
-            rollups::many_traces_are_read_to_settle_at_once,
-            rollups::an_unknown_trace_has_nothing_to_settle,
-            maintenance::dead_letters_are_counted;
-        home:
-            sequences::random_sequences_with_a_restart_end_as_one_span_each,
-            maintenance::migrations_go_up_and_down_and_up,
-            maintenance::a_store_without_a_schema_refuses_and_lives,
-            maintenance::what_was_written_is_there_after_a_restart,
-    }
+    run!(Some(super::sqlite::File::new()));
+}
+
+mod on_postgres {
+    run!(crate::support::postgres::Database::new());
 }

@@ -1,6 +1,7 @@
 //! What the tests share: a server in this process or as the real binary, and a client.
 
 pub mod binary;
+pub mod postgres;
 pub mod psql;
 
 use std::net::SocketAddr;

@@ -1,0 +1,222 @@
+//! Spans into a binary COPY: what the server does least for. Rows are encoded into chunks that are sent as they fill, so
+//! that the server takes in one while the next is made.
+//!
+//! Source: <https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
+
+use std::borrow::Borrow;
+
+use serde::Serialize;
+use sqlx::postgres::PgConnection;
+
+use super::types::{Instant, below_microsecond};
+use super::work::Work;
+use super::{Schema, failed};
+use crate::model::span::{DEFAULT_DEADLINE_NS, FieldValue, Span};
+use crate::model::time::UnixNanos;
+use crate::store::columns::{ALWAYS, Column, Filled, Instants};
+use crate::store::{Result, StoreError};
+
+/// Bytes of a chunk. From a few KB on the size hardly matters; it is also what stays in the connection's buffer.
+const CHUNK_BYTES: usize = 128 << 10;
+
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// Columns of `open_spans` alone.
+const OPEN: [&str; 3] = ["ended_at", "seen_at", "deadline"];
+
+/// Into which table rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Ended,
+    Open,
+}
+
+impl Target {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Target::Ended => "spans",
+            Target::Open => "open_spans",
+        }
+    }
+
+    fn sql(self, schema: &Schema, filled: Filled) -> String {
+        let own: &[&str] = if self == Target::Open { &OPEN } else { &[] };
+        let names = ALWAYS.into_iter().chain(filled.columns().map(Column::name)).chain(own.iter().copied());
+        let names: Vec<String> = names.map(|name| Instants::Split.columns(name)).collect();
+        format!("COPY {schema}{} ({}) FROM STDIN (FORMAT binary)", self.name(), names.join(","))
+    }
+}
+
+/// Writes spans as new rows.
+///
+/// # Errors
+/// As the database's, most of them only after the last row was sent.
+pub(super) async fn copy<S: Borrow<Span>>(work: &mut Work, schema: &Schema, target: Target, spans: &[S]) -> Result<()> {
+    if spans.is_empty() {
+        return Ok(());
+    }
+    let filled = spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span.borrow())));
+    work.copying(true);
+    let copied = copy_into(work, &target.sql(schema, filled), target, filled, spans).await;
+    // Told by the server, it is over. Anything else leaves the COPY open: the connection goes.
+    if matches!(&copied, Ok(()) | Err(sqlx::Error::Database(_))) {
+        work.copying(false);
+    }
+    copied.map_err(failed("write spans"))
+}
+
+async fn copy_into<S: Borrow<Span>>(
+    connection: &mut PgConnection,
+    sql: &str,
+    target: Target,
+    filled: Filled,
+    spans: &[S],
+) -> sqlx::Result<()> {
+    let mut copy = connection.copy_in_raw(sql).await?;
+    let mut rows = Rows::new(target, filled);
+    for span in spans {
+        rows.push(span.borrow()).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        if rows.buffer.len() >= CHUNK_BYTES {
+            copy.send(&rows.buffer[..]).await?;
+            rows.buffer.clear();
+        }
+    }
+    rows.end();
+    copy.send(&rows.buffer[..]).await?;
+    copy.finish().await?;
+    Ok(())
+}
+
+/// Rows of a COPY, as bytes.
+struct Rows {
+    buffer: Vec<u8>,
+    target: Target,
+    columns: Vec<Column>,
+    /// Cells in a row.
+    width: i16,
+}
+
+impl Rows {
+    fn new(target: Target, filled: Filled) -> Self {
+        let mut buffer = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        buffer.extend_from_slice(SIGNATURE);
+        // Flags, and the length of an extension of the header.
+        buffer.extend_from_slice(&[0; 8]);
+        let columns: Vec<Column> = filled.columns().collect();
+        let own = if target == Target::Open { 5 } else { 0 };
+        // Two of those that every row has are instants.
+        let width = ALWAYS.len() + 2 + columns.len() + own;
+        Self { buffer, target, columns, width: width as i16 }
+    }
+
+    /// In the order of [`Target::sql`].
+    fn push(&mut self, span: &Span) -> serde_json::Result<()> {
+        self.buffer.extend_from_slice(&self.width.to_be_bytes());
+        self.bytes(span.trace_id.as_bytes());
+        self.bytes(span.span_id.as_bytes());
+        self.bytes(span.tenant.as_str().as_bytes());
+        self.instant(span.started_at);
+        self.int(span.duration_ns());
+        self.bytes(span.status.name().as_bytes());
+        self.instant(Some(span.created_at));
+        let mut fields = span.fields.iter().peekable();
+        for index in 0..self.columns.len() {
+            match self.columns[index] {
+                Column::Field(field) => match fields.next_if(|(next, _)| *next == field) {
+                    Some((_, FieldValue::Int(value))) => self.int(Some(*value)),
+                    Some((_, FieldValue::Text(text))) => self.bytes(text.as_bytes()),
+                    None => self.null(),
+                },
+                Column::Parent => self.maybe(span.parent_span_id.as_ref().map(|id| id.as_bytes())),
+                Column::Revision => self.int((span.revision != 0).then(|| span.revision.cast_signed())),
+                Column::Provenance => match span.provenance() {
+                    Some(provenance) => self.json(&provenance)?,
+                    None => self.null(),
+                },
+                Column::Resource => {
+                    self.maybe(span.resource.as_ref().map(|resource| resource.id().0).as_ref().map(|id| &id[..]))
+                }
+                Column::Attributes => {
+                    let filled = !span.attributes.is_empty();
+                    self.maybe(filled.then(|| span.attributes.as_json().as_bytes()));
+                }
+                Column::Events => self.list(span.events())?,
+                Column::Links => self.list(span.links())?,
+            }
+        }
+        if self.target == Target::Open {
+            // A start that is known tells the end by the duration.
+            self.instant(span.ended_at().filter(|_| span.started_at.is_none()));
+            self.instant(Some(span.seen_at));
+            self.number(Instant::of(span.seen_at.plus(DEFAULT_DEADLINE_NS)).0);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.buffer.extend_from_slice(&(-1_i16).to_be_bytes());
+    }
+
+    fn null(&mut self) {
+        self.buffer.extend_from_slice(&(-1_i32).to_be_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        // A span is a few MB at the most.
+        self.buffer.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn maybe(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.null(),
+        }
+    }
+
+    fn number(&mut self, value: i64) {
+        let mut cell = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+        cell[4..].copy_from_slice(&value.to_be_bytes());
+        self.buffer.extend_from_slice(&cell);
+    }
+
+    fn int(&mut self, value: Option<i64>) {
+        match value {
+            Some(value) => self.number(value),
+            None => self.null(),
+        }
+    }
+
+    /// Two cells.
+    fn instant(&mut self, at: Option<UnixNanos>) {
+        let Some(at) = at else {
+            self.null();
+            return self.null();
+        };
+        self.number(Instant::of(at).0);
+        self.bytes(&below_microsecond(at).to_be_bytes());
+    }
+
+    fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> serde_json::Result<()> {
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(&[0; 4]);
+        serde_json::to_writer(&mut self.buffer, value)?;
+        let length = (self.buffer.len() - at - 4) as u32;
+        self.buffer[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    fn list<T: Serialize>(&mut self, values: &[T]) -> serde_json::Result<()> {
+        if values.is_empty() {
+            self.null();
+            return Ok(());
+        }
+        self.json(values)
+    }
+}
+
+/// Whether an error of [`copy`] says that one of the rows is there already.
+pub(super) fn met_a_row(error: &StoreError) -> bool {
+    let StoreError::Conflict { source, .. } = error else { return false };
+    let error = source.downcast_ref::<sqlx::Error>();
+    error.and_then(super::code_of).is_some_and(|code| code == "23505")
+}

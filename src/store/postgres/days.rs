@@ -1,0 +1,175 @@
+//! The partitions of `spans`: one a day near the present, and one for all other days.
+//!
+//! A day's partition keeps its indexes small, so that writing stays fast however much is stored, and an old day is
+//! removed by dropping it. A day has its partition before its first row; a day that could not get one in time (no right
+//! to, rows of it in the default partition, a lock held by others) is left to the default partition.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::AssertSqlSafe;
+
+use super::work::{Mode, Work};
+use super::{Postgres, Schema, failed};
+use crate::model::span::Span;
+use crate::model::time::{DAY_NS, UnixNanos};
+use crate::store::rows::Reader;
+use crate::store::{Result, StoreError};
+
+/// Days before the present, and after it, that get a partition of their own, so that clocks gone astray do not make
+/// thousands.
+const DAYS_BACK: u32 = 35;
+const DAYS_AHEAD: u32 = 2;
+
+/// The days about which this process need not ask again.
+#[derive(Default)]
+pub(super) struct Days(Mutex<BTreeSet<u32>>);
+
+impl Days {
+    fn unknown(&self, days: impl Iterator<Item = u32>) -> BTreeSet<u32> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        days.filter(|day| !known.contains(day)).collect()
+    }
+
+    fn remember(&self, days: impl IntoIterator<Item = u32>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(days);
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The days whose partitions are made before their first row comes: days of the past make theirs when one does.
+pub(super) fn ahead(now: UnixNanos) -> RangeInclusive<u32> {
+    now.day()..=now.day() + DAYS_AHEAD
+}
+
+/// The days of a batch that are to have a partition when the present is `today`.
+pub(super) fn of_batch(batch: &[Span], today: u32) -> BTreeSet<u32> {
+    let window = today.saturating_sub(DAYS_BACK)..=today + DAYS_AHEAD;
+    let mut days = BTreeSet::new();
+    let mut last = None;
+    for day in batch.iter().filter_map(|span| span.started_at).map(UnixNanos::day) {
+        // Nearly all of a batch is of one day.
+        if last.replace(day) != Some(day) && window.contains(&day) {
+            days.insert(day);
+        }
+    }
+    days
+}
+
+/// The name of a day's partition, of digits but for its beginning.
+fn name(day: u32) -> String {
+    format!("spans_{}", date(day).replace('-', ""))
+}
+
+/// A day as `2026-01-05`.
+fn date(day: u32) -> String {
+    let text = midnight(day).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
+fn midnight(day: u32) -> UnixNanos {
+    UnixNanos::new(u64::from(day) * DAY_NS)
+}
+
+impl Postgres {
+    /// Sees to it that each of these days either has its partition or is left to the default one.
+    pub(super) async fn make_days(&self, days: impl Iterator<Item = u32>, doing: &'static str) -> Result<()> {
+        let unknown = self.days.unknown(days);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut work = Work::begin(&self.admin, Mode::Define, self.limits, doing).await?;
+        let there = partitions(&mut work, &self.schema, doing).await;
+        let there = work.end(there).await?;
+        for day in unknown {
+            if !there.contains(&name(day)) {
+                match self.make_day(day, doing).await {
+                    Ok(()) => tracing::info!(partition = name(day), "a day got its partition"),
+                    Err(error) if is_left(&error) => {
+                        tracing::warn!(day = date(day), %error, "spans of this day go to spans_default");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.days.remember([day]);
+        }
+        Ok(())
+    }
+
+    async fn make_day(&self, day: u32, doing: &'static str) -> Result<()> {
+        let mut work = Work::begin(&self.admin, Mode::Define, self.limits, doing).await?;
+        let made = make(&mut work, &self.schema, day, doing).await;
+        work.end(made).await
+    }
+}
+
+async fn make(work: &mut Work, schema: &Schema, day: u32, doing: &'static str) -> Result<()> {
+    work.execute(super::maintenance::one_at_a_time(schema)).await?;
+    let name = name(day);
+    if partitions(work, schema, doing).await?.contains(&name) {
+        return Ok(());
+    }
+    // Attaching what was made apart locks out no reader of the other days.
+    work.execute(format!(
+        "CREATE TABLE {schema}{name} (LIKE {schema}spans INCLUDING DEFAULTS); \
+         ALTER TABLE {schema}spans ATTACH PARTITION {schema}{name} \
+         FOR VALUES FROM ('{} 00:00:00+00') TO ('{} 00:00:00+00')",
+        date(day),
+        date(day + 1),
+    ))
+    .await
+}
+
+/// The names of the partitions there are.
+async fn partitions(work: &mut Work, schema: &Schema, doing: &'static str) -> Result<BTreeSet<String>> {
+    // Safe: the schema's name is a plain word.
+    let sql = AssertSqlSafe(format!(
+        "SELECT relname::text FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class ON oid = inhrelid \
+         WHERE inhparent = to_regclass('{schema}spans')"
+    ));
+    let rows = sqlx::query(sql).fetch_all(&mut **work).await.map_err(failed(doing))?;
+    rows.iter().map(|row| Ok(Reader::new(row, &["relname"], doing).required_text()?.to_owned())).collect()
+}
+
+/// Whether a day that met this error is left to the default partition: no right to make one, rows of the day there
+/// already, or others who hold a lock for long.
+fn is_left(error: &StoreError) -> bool {
+    let source = match error {
+        StoreError::Unavailable { source, .. }
+        | StoreError::Refused { source, .. }
+        | StoreError::Other { source, .. } => source,
+        StoreError::Conflict { .. } | StoreError::Corrupt { .. } => return false,
+    };
+    let code = source.downcast_ref::<sqlx::Error>().and_then(super::code_of);
+    code.is_some_and(|code| ["42501", "23514", "55P03"].contains(&code.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::{SpanId, TraceId};
+    use crate::model::tenant::TenantId;
+
+    #[test]
+    fn a_partition_is_named_after_its_day() {
+        assert_eq!((name(0), date(0)), ("spans_19700101".to_owned(), "1970-01-01".to_owned()));
+        assert_eq!((name(20_458), date(20_459)), ("spans_20260105".to_owned(), "2026-01-06".to_owned()));
+    }
+
+    #[test]
+    fn days_near_the_present_get_partitions_and_others_share_one() {
+        let trace_id = TraceId::from_bytes([1; 16]).unwrap();
+        let span = |day: Option<u32>| {
+            let mut span = Span::new(TenantId::default(), trace_id, SpanId::parse("1").unwrap(), UnixNanos::default());
+            span.started_at = day.map(midnight);
+            span
+        };
+        let batch = [Some(64), Some(65), None, Some(65), Some(102), Some(103), Some(0), Some(65)].map(span);
+        assert_eq!(of_batch(&batch, 100), BTreeSet::from([65, 102]));
+        assert_eq!(ahead(midnight(100)), 100..=102);
+    }
+}

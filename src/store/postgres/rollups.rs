@@ -1,0 +1,248 @@
+//! Roll-ups: which traces want one, what it is computed from, and keeping it.
+
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::{Arguments, AssertSqlSafe};
+use uuid::Uuid;
+
+use super::stored::{bounds, everything, list_ended, list_open};
+use super::types::{Instant, below_microsecond, uuid};
+use super::work::{Mode, Work};
+use super::{Postgres, Schema, failed, resources};
+use crate::model::ids::TraceId;
+use crate::model::rollup::TraceRollup;
+use crate::model::tenant::TenantId;
+use crate::store::columns::{Instants, ROLLUP};
+use crate::store::resources::Unattached;
+use crate::store::rows::{Reader, Selection};
+use crate::store::{Detail, Result, RollupStore, ToSettle, Touch};
+
+const SETTLING: &str = "read traces to settle";
+
+#[async_trait]
+impl RollupStore for Postgres {
+    async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>> {
+        const DOING: &str = "find unsettled traces";
+        let mut bound = PgArguments::default();
+        let added = bound.add(i64::try_from(limit).unwrap_or(i64::MAX));
+        added.map_err(sqlx::Error::Encode).map_err(failed(DOING))?;
+        // Safe: a name of our own table.
+        let found = self.fetch(AssertSqlSafe(select_unsettled(&self.schema)), bound, DOING).await?;
+        let trace = |row| {
+            let mut cells = Reader::new(row, &["tenant", "trace_id"], DOING);
+            Ok((TenantId::new(cells.required_text()?), cells.trace_id()?))
+        };
+        found.iter().map(trace).collect()
+    }
+
+    async fn rows_to_settle(&self, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
+        if traces.is_empty() {
+            return Ok(ToSettle::default());
+        }
+        let read = async {
+            let mut work = Work::begin(&self.readers, Mode::Read, self.limits, SETTLING).await?;
+            let read = self.read_to_settle(&mut work, traces, limit).await;
+            work.end(read).await
+        };
+        self.limits.hold(SETTLING, read).await
+    }
+
+    async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()> {
+        const DOING: &str = "write roll-ups";
+        if rollups.is_empty() {
+            return Ok(());
+        }
+        let mut rollups: Vec<&(TenantId, Touch, TraceRollup)> = rollups.iter().collect();
+        // All who write lock traces in the same order; of two roll-ups of a trace the newer one stands.
+        rollups.sort_by(|a, b| (a.2.trace_id, &a.0, a.1.0).cmp(&(b.2.trace_id, &b.0, b.1.0)));
+        let newest = rollups.chunk_by(|a, b| (a.2.trace_id, &a.0) == (b.2.trace_id, &b.0));
+        let rollups: Vec<_> = newest.filter_map(|of_trace| of_trace.last().copied()).collect();
+        let bound = bind(&rollups).map_err(sqlx::Error::Encode).map_err(failed(DOING))?;
+        let write = async {
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+            // Safe: names of our own table and columns, and placeholders.
+            let query = sqlx::query_with(AssertSqlSafe(upsert(&self.schema)), bound);
+            let written = query.execute(&mut *work).await.map_err(failed(DOING));
+            work.end(written).await.map(|_| ())
+        };
+        self.limits.hold(DOING, write).await
+    }
+}
+
+/// Oldest first.
+pub(super) fn select_unsettled(schema: &Schema) -> String {
+    format!("SELECT tenant, trace_id FROM {schema}traces WHERE unsettled ORDER BY created_at LIMIT $1")
+}
+
+/// A trace with its touch and the days in which its ended spans may be.
+struct Known {
+    tenant: TenantId,
+    trace_id: TraceId,
+    touch: Touch,
+    days: Option<RangeInclusive<u32>>,
+}
+
+impl Postgres {
+    async fn read_to_settle(&self, work: &mut Work, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
+        let known = known(work, &self.schema, traces).await?;
+        let found = rows_of(work, &self.schema, &known, limit).await?;
+        let rows = resources::attach(&self.resources, work, &self.schema, found).await?;
+        let traces = known.into_iter().map(|trace| (trace.tenant, trace.trace_id, trace.touch)).collect();
+        Ok(ToSettle { traces, rows })
+    }
+}
+
+fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)> + Clone) -> (Vec<Uuid>, Vec<String>) {
+    let ids = traces.clone().map(|(_, trace_id)| uuid(trace_id.as_bytes())).collect();
+    (ids, traces.map(|(tenant, _)| tenant.as_str().to_owned()).collect())
+}
+
+async fn known(connection: &mut PgConnection, schema: &Schema, traces: &[(TenantId, TraceId)]) -> Result<Vec<Known>> {
+    let (trace_ids, tenants) = trace_keys(traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id)));
+    // Safe: a name of our own table, and placeholders.
+    let sql = AssertSqlSafe(format!(
+        "SELECT tenant, trace_id, touched, first_day, last_day FROM unnest($1::uuid[], $2::text[]) \
+         AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant"
+    ));
+    let query = sqlx::query(sql).bind(trace_ids).bind(tenants);
+    let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
+    let known = |row| {
+        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], SETTLING);
+        let tenant = TenantId::new(cells.required_text()?);
+        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
+        let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
+        Ok(Known { tenant, trace_id, touch, days })
+    };
+    rows.iter().map(known).collect()
+}
+
+/// At most one row more than the limit.
+async fn rows_of(connection: &mut PgConnection, schema: &Schema, traces: &[Known], limit: usize) -> Result<Unattached> {
+    let selection = everything(Detail::Rollup);
+    // Of a trace without a day all spans are open: its bounds hold nothing.
+    let days = |trace: &Known| trace.days.clone().map_or((0, 0), |days| (*days.start(), days.end() + 1));
+    let whole = bounds(traces.iter().filter_map(|trace| trace.days.as_ref()))
+        .map_or((0, 0), |all| (*all.start(), all.end() + 1));
+    let (trace_ids, tenants) = trace_keys(traces.iter().map(|trace| (&trace.tenant, trace.trace_id)));
+    // Safe: names of our own tables and columns, and placeholders.
+    let query = sqlx::query(AssertSqlSafe(select_to_settle(schema, &selection)))
+        .bind(trace_ids)
+        .bind(tenants)
+        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).0)).collect::<Vec<_>>())
+        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).1)).collect::<Vec<_>>())
+        .bind(Instant::of_day(whole.0))
+        .bind(Instant::of_day(whole.1))
+        .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX));
+    let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
+    rows.iter().map(|row| selection.span(row, SETTLING)).collect()
+}
+
+/// The outer bounds spare the planner all other days, and the trace's own the executor.
+pub(super) fn select_to_settle(schema: &Schema, selection: &Selection) -> String {
+    let (open, ended) = (list_open(selection), list_ended(selection));
+    let is_trace = "trace_id = k_trace_id AND tenant = k_tenant";
+    format!(
+        "WITH k (k_trace_id, k_tenant, k_from, k_until) AS MATERIALIZED \
+         (SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])) \
+         SELECT {open} FROM k JOIN {schema}open_spans ON {is_trace} \
+         UNION ALL SELECT {ended} FROM k JOIN {schema}spans ON {is_trace} AND started_at >= k_from \
+         AND started_at < k_until WHERE started_at >= $5 AND started_at < $6 \
+         UNION ALL SELECT {ended} FROM k JOIN {schema}spans_kept ON {is_trace} LIMIT $7"
+    )
+}
+
+/// The type of a roll-up's column, as it is bound.
+fn bound_as(column: &str) -> &'static str {
+    match column {
+        "trace_id" => "uuid",
+        "started_at" | "ended_at" => "timestamptz",
+        "duration_ns" | "span_count" | "error_count" | "orphan_count" | "open_count" | "input_tokens"
+        | "output_tokens" | "cost_pico" => "bigint",
+        _ => "text",
+    }
+}
+
+/// Writes roll-ups over the traces' rows, but never an older one over a newer one. Each column comes as one array, in the
+/// order of [`bind`]. Where nobody wrote to the trace since its rows were read, all its open rows are to be seen, and
+/// `has_open` says anew whether there are any.
+fn upsert(schema: &Schema) -> String {
+    let split = |name: &'static str| Instants::Split.columns(name);
+    let columns: Vec<String> =
+        ROLLUP.iter().flat_map(|name| split(name).split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let types = columns
+        .iter()
+        .map(|name| if name.ends_with("_ns") && name != "duration_ns" { "smallint" } else { bound_as(name) });
+    let types = types.chain(["text", "bigint"]).enumerate();
+    let arrays: Vec<String> = types.map(|(index, of)| format!("${}::{of}[]", index + 1)).collect();
+    let values = columns.iter().map(|name| match name.as_str() {
+        "services" | "regions" | "models" => format!("ARRAY(SELECT json_array_elements_text({name}::json))"),
+        "metadata" => "metadata::json".to_owned(),
+        name => name.to_owned(),
+    });
+    let set = columns.iter().skip(1).map(|name| format!("{name} = excluded.{name}"));
+    format!(
+        "INSERT INTO {schema}traces AS known ({names}, tenant, touched, settled, unsettled, has_open, created_at) \
+         SELECT {values}, tenant, touch, touch, false, true, started_at \
+         FROM unnest({arrays}) AS told ({names}, tenant, touch) \
+         ON CONFLICT (trace_id, tenant) DO UPDATE SET {set}, settled = excluded.settled, \
+         unsettled = excluded.settled < known.touched, \
+         has_open = known.has_open AND (excluded.settled <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
+         WHERE o.trace_id = known.trace_id AND o.tenant = known.tenant)) \
+         WHERE excluded.settled >= known.settled",
+        names = columns.join(", "),
+        values = values.collect::<Vec<_>>().join(", "),
+        arrays = arrays.join(", "),
+        set = set.collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// In the order of [`ROLLUP`], then what belongs to its row.
+fn bind(rollups: &[&(TenantId, Touch, TraceRollup)]) -> std::result::Result<PgArguments, sqlx::error::BoxDynError> {
+    let mut arguments = PgArguments::default();
+    let texts = |of: fn(&TraceRollup) -> Option<&String>| -> Vec<Option<String>> {
+        rollups.iter().map(|(_, _, rollup)| of(rollup).cloned()).collect()
+    };
+    let ints = |of: fn(&TraceRollup) -> Option<i64>| -> Vec<Option<i64>> {
+        rollups.iter().map(|(_, _, rollup)| of(rollup)).collect()
+    };
+    let lists = |of: fn(&TraceRollup) -> &Vec<String>| -> serde_json::Result<Vec<String>> {
+        rollups.iter().map(|(_, _, rollup)| serde_json::to_string(of(rollup))).collect()
+    };
+    let each = rollups.iter().map(|(_, _, rollup)| rollup);
+    arguments.add(each.clone().map(|rollup| uuid(rollup.trace_id.as_bytes())).collect::<Vec<_>>())?;
+    arguments.add(texts(|rollup| rollup.root_service.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.root_operation.as_ref()))?;
+    arguments.add(each.clone().map(|rollup| rollup.status.name()).collect::<Vec<_>>())?;
+    arguments.add(each.clone().map(|rollup| Instant::of(rollup.started_at)).collect::<Vec<_>>())?;
+    arguments.add(each.clone().map(|rollup| below_microsecond(rollup.started_at)).collect::<Vec<_>>())?;
+    arguments.add(each.clone().map(|rollup| rollup.ended_at.map(Instant::of)).collect::<Vec<_>>())?;
+    arguments.add(each.clone().map(|rollup| rollup.ended_at.map(below_microsecond)).collect::<Vec<_>>())?;
+    arguments.add(ints(|rollup| rollup.duration_ns))?;
+    arguments.add(texts(|rollup| rollup.error_type.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.error_message.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.error_service.as_ref()))?;
+    arguments.add(ints(|rollup| Some(rollup.span_count.into())))?;
+    arguments.add(ints(|rollup| Some(rollup.error_count.into())))?;
+    arguments.add(ints(|rollup| Some(rollup.orphan_count.into())))?;
+    arguments.add(ints(|rollup| Some(rollup.open_count.into())))?;
+    arguments.add(lists(|rollup| &rollup.services)?)?;
+    arguments.add(texts(|rollup| rollup.execution_id.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.job_id.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.question_id.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.workflow_id.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.session_id.as_ref()))?;
+    arguments.add(texts(|rollup| rollup.user_id.as_ref()))?;
+    arguments.add(lists(|rollup| &rollup.regions)?)?;
+    arguments.add(lists(|rollup| &rollup.models)?)?;
+    arguments.add(ints(|rollup| rollup.input_tokens))?;
+    arguments.add(ints(|rollup| rollup.output_tokens))?;
+    arguments.add(ints(|rollup| rollup.cost_pico))?;
+    arguments.add(texts(|rollup| rollup.query.as_ref()))?;
+    let metadata = each.map(|rollup| (!rollup.metadata.is_empty()).then(|| rollup.metadata.as_json()));
+    arguments.add(metadata.collect::<Vec<_>>())?;
+    arguments.add(rollups.iter().map(|(tenant, _, _)| tenant.as_str()).collect::<Vec<_>>())?;
+    arguments.add(rollups.iter().map(|(_, touch, _)| touch.0).collect::<Vec<_>>())?;
+    Ok(arguments)
+}

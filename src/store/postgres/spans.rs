@@ -1,0 +1,255 @@
+//! Spans in: one transaction a batch, each record merged with what is stored under its identity.
+//!
+//! Ended spans go by COPY, unread, on the word of their trace's row: a trace that the batch begins has no rows, and one
+//! that is known seldom has this very span. Where it has, the COPY says so, and the batch is done again with care: the
+//! ended spans of known traces are looked for first. While that happens often, care comes first. Open rows are looked for
+//! where the trace's row says that there may be any.
+//!
+//! Every row of a trace is written under the lock on the trace's row, so what is read for merging stays as it was read.
+//! Changed rows are taken out and written anew, which is what an UPDATE does too. Twins, rows of one span whose start was
+//! told twice differently, may remain; readers fold them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+
+use super::copy::{Target, copy, met_a_row};
+use super::stored::{read_ended, read_open, remove_ended, remove_open, take_open};
+use super::traces::{Known, KnownTraces, touch};
+use super::types::Instant;
+use super::work::{Mode, Work};
+use super::{Postgres, days, failed, resources};
+use crate::model::merge::merge;
+use crate::model::span::{Resource, Span, SpanKey};
+use crate::model::time::UnixNanos;
+use crate::store::{DeadLetter, Result, SpanWriter};
+
+const DOING: &str = "write spans";
+
+#[async_trait]
+impl SpanWriter for Postgres {
+    async fn write_spans(&self, batch: &[Span]) -> Result<()> {
+        let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
+            return Ok(());
+        };
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
+        let today = heard_at.day();
+        let write = async {
+            self.make_days(days::of_batch(batch, today).into_iter(), DOING).await?;
+            match self.write_batch(batch, today, self.conflicts.are_frequent()).await {
+                Err(error) if met_a_row(&error) => {
+                    self.conflicts.note(true);
+                    self.write_batch(batch, today, true).await
+                }
+                result => result,
+            }
+        };
+        self.limits.hold(DOING, write).await
+    }
+
+    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+        const DOING: &str = "write dead letters";
+        if letters.is_empty() {
+            return Ok(());
+        }
+        // What is wrong with a letter may be the one character that PostgreSQL keeps in no text.
+        let texts = |of: fn(&DeadLetter) -> &str| -> Vec<String> {
+            letters.iter().map(|letter| of(letter).replace('\0', "\u{fffd}")).collect()
+        };
+        // Safe: a name of our own table, and placeholders.
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO {}dead_letters (tenant, trace_id, span_id, body, reason, refused_at) \
+             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])",
+            self.schema
+        ));
+        let query = sqlx::query(sql)
+            .bind(texts(|letter| letter.tenant.as_str()))
+            .bind(texts(|letter| &letter.trace_id))
+            .bind(texts(|letter| &letter.span_id))
+            .bind(texts(|letter| &letter.body))
+            .bind(texts(|letter| &letter.reason))
+            .bind(letters.iter().map(|letter| Instant::of(letter.refused_at)).collect::<Vec<_>>());
+        let write = async {
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+            let written = query.execute(&mut *work).await.map_err(failed(DOING));
+            work.end(written).await.map(|_| ())
+        };
+        self.limits.hold(DOING, write).await
+    }
+}
+
+impl Postgres {
+    /// `careful`: whether ended spans of known traces are looked for before they are written.
+    async fn write_batch(&self, batch: &[Span], today: u32, careful: bool) -> Result<()> {
+        let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+        let written = BatchWrite { store: self, work: &mut work, careful, met: false }.run(batch, today).await;
+        let resources = work.end(written).await?;
+        self.resources.remember(resources, today);
+        Ok(())
+    }
+}
+
+/// What a batch does to the tables.
+#[derive(Default)]
+struct Plan<'b> {
+    ended: Vec<Cow<'b, Span>>,
+    open: Vec<Cow<'b, Span>>,
+    gone_ended: Vec<(SpanKey, UnixNanos)>,
+    gone_open: Vec<SpanKey>,
+}
+
+struct BatchWrite<'a> {
+    store: &'a Postgres,
+    work: &'a mut Work,
+    careful: bool,
+    /// Whether a row was found that a COPY would have met.
+    met: bool,
+}
+
+impl BatchWrite<'_> {
+    /// Answers with the resources that it wrote.
+    async fn run(&mut self, batch: &[Span], today: u32) -> Result<Vec<Arc<Resource>>> {
+        let Postgres { schema, resources, conflicts, .. } = self.store;
+        let written = resources::write(resources, self.work, schema, batch, today).await?;
+        let known = touch(self.work, schema, batch).await?;
+        let plan = self.plan(batch, &known).await?;
+        remove_ended(self.work, schema, &plan.gone_ended).await?;
+        remove_open(self.work, schema, &plan.gone_open).await?;
+        copy(self.work, schema, Target::Open, &plan.open).await?;
+        copy(self.work, schema, Target::Ended, &plan.ended).await?;
+        if !known.is_empty() {
+            conflicts.note(self.met);
+        }
+        Ok(written)
+    }
+
+    /// Decides what becomes of each record. Open rows that a record ends are taken out here already.
+    async fn plan<'b>(&mut self, batch: &'b [Span], known: &KnownTraces) -> Result<Plan<'b>> {
+        let Postgres { schema, resources, .. } = self.store;
+        let trace_of = |span: &Span| match known.is_empty() {
+            true => None,
+            false => known.get(&(span.trace_id, span.tenant.clone())),
+        };
+        let with_open = batch.iter().filter(|span| trace_of(span).is_some_and(|trace| trace.has_open));
+        let (ending, going_on): (Vec<&Span>, Vec<&Span>) = with_open.partition(|span| span.is_ended());
+        let keys = |spans: Vec<&Span>| spans.into_iter().map(Span::key).collect::<Vec<_>>();
+        let mut begun = take_open(self.work, resources, schema, &keys(ending)).await?;
+        let mut going_on = read_open(self.work, resources, schema, &keys(going_on)).await?;
+
+        let mut plan = Plan::default();
+        let mut sought: Vec<(Cow<'b, Span>, &Known)> = Vec::new();
+        for span in batch {
+            let trace = trace_of(span);
+            let (told, ends) = if span.is_ended() {
+                let begun = if begun.is_empty() { None } else { begun.remove(&span.key()) };
+                (begun.map_or(Cow::Borrowed(span), |begun| Cow::Owned(merge(begun, span.clone()))), true)
+            } else if let Some(stored) = trace.and_then(|_| going_on.remove(&span.key())) {
+                let merged = merge(stored.clone(), span.clone());
+                if merged == stored {
+                    continue;
+                }
+                plan.gone_open.push(merged.key());
+                let ends = merged.is_ended();
+                if !ends {
+                    plan.open.push(Cow::Owned(merged));
+                    continue;
+                }
+                (Cow::Owned(merged), ends)
+            } else {
+                (Cow::Borrowed(span), false)
+            };
+            match (trace, ends) {
+                (Some(trace), false) => sought.push((told, trace)),
+                (Some(trace), true) if self.careful => sought.push((told, trace)),
+                (_, true) => plan.ended.push(told),
+                (None, false) => plan.open.push(told),
+            }
+        }
+        self.merge_into_ended(sought, &mut plan).await?;
+        Ok(plan)
+    }
+
+    /// Merges with the ended rows of the same span, of which there may be twins: one row comes of them. Without such a
+    /// row a record is what it was, open or ended.
+    async fn merge_into_ended<'b>(&mut self, sought: Vec<(Cow<'b, Span>, &Known)>, plan: &mut Plan<'b>) -> Result<()> {
+        if sought.is_empty() {
+            return Ok(());
+        }
+        // A record's own start is among the trace's days by now.
+        let within = sought.iter().filter_map(|(span, trace)| Some((span.key(), trace.days.as_ref()?)));
+        let within: Vec<_> = within.collect();
+        let Postgres { schema, resources, .. } = self.store;
+        let mut stored: HashMap<SpanKey, Vec<Span>> = read_ended(self.work, resources, schema, &within).await?;
+        for (told, _) in sought {
+            let Some(rows) = stored.remove(&told.key()) else {
+                let pile = if told.is_ended() { &mut plan.ended } else { &mut plan.open };
+                pile.push(told);
+                continue;
+            };
+            self.met |= told.is_ended();
+            let merged = rows.iter().fold(told.into_owned(), |merged, row| merge(merged, row.clone()));
+            if rows.len() == 1 && says_all(rows[0].clone(), &merged) {
+                continue;
+            }
+            let starts = rows.iter().filter_map(|row| row.started_at);
+            plan.gone_ended.extend(starts.map(|start| (merged.key(), start)));
+            plan.ended.push(Cow::Owned(merged));
+        }
+        let by_key = |a: &Cow<'_, Span>, b: &Cow<'_, Span>| {
+            (a.trace_id, a.span_id, &a.tenant).cmp(&(b.trace_id, b.span_id, &b.tenant))
+        };
+        plan.ended.sort_by(by_key);
+        plan.open.sort_by(by_key);
+        Ok(())
+    }
+}
+
+/// Whether a row already says all that a merged span does. An ended row does not keep the last sign of life.
+fn says_all(mut stored: Span, merged: &Span) -> bool {
+    stored.seen_at = merged.seen_at;
+    stored == *merged
+}
+
+/// How often, of late, a batch brought ended spans that were there already: a share in parts of [`Conflicts::ALL`].
+#[derive(Default)]
+pub(super) struct Conflicts(AtomicU32);
+
+impl Conflicts {
+    const ALL: u32 = 1 << 20;
+
+    /// Each batch counts for a sixteenth, so that one that met a row makes the next few careful.
+    fn note(&self, met: bool) {
+        let before = self.0.load(Ordering::Relaxed);
+        let now = before - before / 16 + if met { Self::ALL / 16 } else { 0 };
+        self.0.store(now, Ordering::Relaxed);
+    }
+
+    /// More than one batch in twenty.
+    fn are_frequent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > Self::ALL / 20
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn care_comes_with_conflicts_and_goes_with_their_absence() {
+        let conflicts = Conflicts::default();
+        conflicts.note(false);
+        assert!(!conflicts.are_frequent());
+        conflicts.note(true);
+        assert!(conflicts.are_frequent());
+        (0..4).for_each(|_| conflicts.note(false));
+        assert!(!conflicts.are_frequent());
+        (0..1_000).for_each(|_| conflicts.note(true));
+        assert!(conflicts.are_frequent());
+        (0..60).for_each(|_| conflicts.note(false));
+        assert!(!conflicts.are_frequent());
+    }
+}
