@@ -5,6 +5,7 @@ use std::io::Write;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::postgres::Database;
 use crate::support::{TestServer, json, problem};
 
 const TRACE: &str = "7f3c0a1b2c3d4e5f60718293a4b5c6d7";
@@ -48,6 +49,44 @@ async fn spans_posted_are_read_as_one_waterfall_by_every_spelling_and_by_executi
     for part in ["execute_question", "modal.inference", "CUDA out of memory", "completed in 2 s"] {
         assert!(drawing.contains(part), "{part} is missing in\n{drawing}");
     }
+}
+
+/// What a person does in the first two minutes reads the same, byte for byte, whichever store is behind it.
+#[tokio::test]
+async fn both_stores_give_the_same_answers_byte_for_byte() {
+    let Some(database) = Database::new() else { return };
+    database.empty().await;
+    let servers =
+        [TestServer::start().await, TestServer::with(|settings| settings.store.url = database.settings().url).await];
+    let mut answers: [Vec<String>; 2] = Default::default();
+    for (server, answers) in servers.into_iter().zip(&mut answers) {
+        server.store(&execution()).await;
+        let open = json!({"trace_id": TRACE, "span_id": "d4", "parent_span_id": "b2", "service": "modal",
+            "operation": "modal.warm_up", "started_at": "2026-01-05T10:00:00.2Z", "status": "started",
+            "inputs": {"prompt": "grüße"}, "events": [{"name": "queued", "timestamp": "2026-01-05T10:00:00.300000001Z"}],
+            "links": [{"trace_id": "1".repeat(32), "span_id": "2"}], "resource": {"service.version": "1.0"}, "cost": "0.0042",
+            "tokens": {"input": 812, "output": 97}, "metadata": {"b": 1.50, "a": [1, {"x": null}]}});
+        server.store(&open).await;
+        server.store(&json!({"trace_id": TRACE, "span_id": "d4", "completed_at": "2026-01-05T10:00:00.9Z"})).await;
+        server.read_until("/v1/traces", |list| list["traces"][0]["span_count"] == 4).await;
+        for path in [
+            "/v1/traces".to_owned(),
+            "/v1/traces?service=modal&status=completed&execution_id=123&job_id=job-7".to_owned(),
+            format!("/v1/traces/{TRACE}"),
+            format!("/v1/traces/{TRACE}/waterfall"),
+            "/v1/executions/123".to_owned(),
+            "/v1/executions/123/waterfall".to_owned(),
+        ] {
+            let response = server.get(&path).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            answers.push(response.text().await.unwrap());
+        }
+        let server = server.restart().await;
+        answers.push(server.draw("/v1/executions/123/waterfall?width=100").await);
+    }
+    let [sqlite, postgres] = answers;
+    assert_eq!(sqlite, postgres);
+    assert!(sqlite[2].contains("grüße") && sqlite[2].contains("300000001"), "{}", sqlite[2]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::TestServer;
+use crate::support::postgres::Database;
 
 /// A small generator with a fixed seed: the same sequences in every run.
 struct Random(u64);
@@ -22,6 +23,18 @@ const MIDNIGHT: u64 = 1_767_657_600_000_000_000;
 
 #[tokio::test]
 async fn two_thousand_random_sequences_end_as_one_correct_span_each() {
+    check(TestServer::start().await).await;
+}
+
+/// On PostgreSQL two writers work at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_random_sequences_end_as_one_correct_span_each_on_postgres() {
+    let Some(database) = Database::new() else { return };
+    database.empty().await;
+    check(TestServer::with(|settings| settings.store.url = database.settings().url).await).await;
+}
+
+async fn check(mut server: TestServer) {
     let mut random = Random(42);
     let mut halves: [Vec<Value>; 2] = [Vec::new(), Vec::new()];
     let mut expected: BTreeMap<String, BTreeMap<String, (u64, u64, &str)>> = BTreeMap::new();
@@ -66,7 +79,6 @@ async fn two_thousand_random_sequences_end_as_one_correct_span_each() {
         expected.entry(trace_id).or_default().insert(span_id, (earliest, ended, status));
     }
 
-    let mut server = TestServer::start().await;
     for half in halves {
         let mut rest = &half[..];
         while !rest.is_empty() {

@@ -39,9 +39,14 @@ impl Database {
         settings(&self.url())
     }
 
+    /// Makes it, with nothing in it.
+    pub async fn empty(&self) {
+        self.made.get_or_init(|| self.make("template1".to_owned())).await;
+    }
+
     /// Opens the store with other settings than the defaults.
     pub async fn open_with(&self, settings: &StoreSettings) -> Store {
-        self.made.get_or_init(|| self.make("template1".to_owned())).await;
+        self.empty().await;
         store::open(settings).await.unwrap()
     }
 
