@@ -125,9 +125,14 @@ async fn raw_copy(rows: &Rows, url: &str) -> Measured {
             }
             into.finish().await.unwrap();
         }
+        connection
     });
-    futures_util::future::join_all(writers).await;
-    Measured { spans: rows.0.len(), wall: begun.elapsed(), cpu: cpu_of("self") + cpu_of_server() - cpu }
+    // Open until they are measured: a process that ended tells no CPU.
+    let connections = futures_util::future::join_all(writers).await;
+    let wall = begun.elapsed();
+    let cpu = cpu_of("self") + cpu_of_server() - cpu;
+    drop(connections);
+    Measured { spans: rows.0.len(), wall, cpu }
 }
 
 fn encode(rows: &[&Row]) -> Vec<u8> {
