@@ -11,6 +11,8 @@
 mod copy;
 mod days;
 mod maintenance;
+#[cfg(test)]
+mod plans;
 mod resources;
 mod rollups;
 mod spans;
@@ -110,7 +112,7 @@ pub async fn open(location: &PostgresLocation, settings: &PostgresSettings) -> R
         writer: pool(&location.write_url, settings, settings.writer_connections)?,
         readers: pool(&location.read_url, settings, settings.reader_connections)?,
         admin: pool(&location.admin_url, settings, 1)?,
-        limits: Limits::new(settings.statement_timeout_secs),
+        limits: Limits::new(settings.statement_timeout_secs, settings.prepared_statements),
         schema: Schema::new(&location.schema)?,
         resources: Resources::default(),
         days: Days::default(),
@@ -163,10 +165,10 @@ impl std::fmt::Display for Schema {
     }
 }
 
-impl Postgres {
+impl Schema {
     fn dialect(&self) -> Dialect<'_> {
         Dialect {
-            schema: &self.schema.prefix,
+            schema: &self.prefix,
             ended: &["spans", "spans_kept"],
             instants: Instants::Split,
             list: |column| format!("array_to_json({column})"),

@@ -57,14 +57,14 @@ impl TraceReader for Postgres {
 
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
         const DOING: &str = "find the traces of an execution";
-        let statement = filter::traces_of_execution(tenant, execution_id, limit, &self.dialect());
+        let statement = filter::traces_of_execution(tenant, execution_id, limit, &self.schema.dialect());
         let found = self.ask(statement, DOING).await?;
         found.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         const DOING: &str = "search traces";
-        let found = self.ask(filter::search_traces(tenant, query, &self.dialect()), DOING).await?;
+        let found = self.ask(filter::search_traces(tenant, query, &self.schema.dialect()), DOING).await?;
         let mut items = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<Vec<_>>>()?;
         let limit = filter::limit(query) as usize;
         let more = items.len() > limit;
