@@ -25,8 +25,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Arguments;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Arguments, Connection};
 
 use self::days::Days;
 use self::spans::Conflicts;
@@ -36,6 +36,9 @@ use super::columns::Instants;
 use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
 use super::{Result, Store, StoreError};
+
+/// A connection idle for longer is asked whether it still lives before it is used.
+const ASK_AFTER: Duration = Duration::from_secs(2);
 
 /// A database and the ways into it. Where one role does everything, the three URLs are equal.
 #[derive(Clone, PartialEq, Eq)]
@@ -133,7 +136,17 @@ fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<PgPo
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(settings.acquire_timeout_secs))
         .idle_timeout(Duration::from_secs(settings.idle_timeout_secs))
-        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs));
+        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs))
+        // One that was in use just now was asked when it came back. Asking each time would cost each call a round trip.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > ASK_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
     Ok(pool.connect_lazy_with(options))
 }
 
