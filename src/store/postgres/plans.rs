@@ -4,9 +4,9 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
-use super::rollups::{select_to_settle, select_unsettled};
+use super::rollups::select_unsettled;
 use super::stored::{delete_ended, delete_open, everything, list_ended, list_open, select_ended, select_open};
-use super::traces::select_trace;
+use super::traces::select_traces;
 use super::work::{Limits, Mode};
 use super::{PostgresLocation, PostgresSettings, Schema, open};
 use crate::model::ids::TraceId;
@@ -37,8 +37,7 @@ fn statements(schema: &Schema) -> Vec<(&'static str, String)> {
     let (ended, open) = (list_ended(&selection), list_open(&selection));
     let others = [
         ("traces of an execution", filter::traces_of_execution(&tenant, "x", 9, &schema.dialect()).sql),
-        ("trace", select_trace(schema, &selection)),
-        ("to settle", select_to_settle(schema, &selection)),
+        ("rows of traces", select_traces(schema, &selection)),
         ("unsettled", select_unsettled(schema)),
         ("ended by key", select_ended(schema, &ended)),
         ("open by key", select_open(schema, &open)),
