@@ -220,3 +220,103 @@ pub(super) fn met_a_row(error: &StoreError) -> bool {
     let error = source.downcast_ref::<sqlx::Error>();
     error.and_then(super::code_of).is_some_and(|code| code == "23505")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::ids::{SpanId, TraceId};
+    use crate::model::span::{End, Event, Field, Resource, Status};
+    use crate::model::tenant::TenantId;
+
+    const AT: UnixNanos = UnixNanos::new(1_767_607_200_123_456_789);
+
+    fn span() -> Span {
+        let (trace_id, span_id) = (TraceId::from_bytes([7; 16]).unwrap(), SpanId::parse("1").unwrap());
+        let mut span = Span::new(TenantId::new("acme"), trace_id, span_id, AT);
+        (span.started_at, span.end, span.status) = (Some(AT), Some(End::At(AT.plus(5))), Status::Failed);
+        span
+    }
+
+    fn filled_by(spans: &[Span]) -> Filled {
+        spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span)))
+    }
+
+    /// The columns of each row, with their cells, read as the server reads them.
+    fn read_back(target: Target, spans: &[Span]) -> Vec<Vec<(String, Option<Vec<u8>>)>> {
+        let filled = filled_by(spans);
+        let mut rows = Rows::new(target, filled);
+        spans.iter().for_each(|span| rows.push(span).unwrap());
+        rows.end();
+        let sql = target.sql(&Schema::new("s").unwrap(), filled);
+        let names = sql.split(['(', ')']).nth(1).unwrap();
+        let mut rest = rows.buffer.strip_prefix(SIGNATURE).unwrap().strip_prefix(&[0; 8]).unwrap();
+        let mut take = |bytes: usize| {
+            let (taken, after) = rest.split_at(bytes);
+            rest = after;
+            taken.to_vec()
+        };
+        let mut read = Vec::new();
+        loop {
+            let width = i16::from_be_bytes(take(2).try_into().unwrap());
+            if width == -1 {
+                break;
+            }
+            assert_eq!(width as usize, names.split(',').count());
+            let cell = |name: &str| {
+                let length = i32::from_be_bytes(take(4).try_into().unwrap());
+                (name.to_owned(), usize::try_from(length).ok().map(&mut take))
+            };
+            read.push(names.split(',').map(cell).collect());
+        }
+        assert!(rest.is_empty());
+        read
+    }
+
+    fn cell<'c>(row: &'c [(String, Option<Vec<u8>>)], name: &str) -> Option<&'c [u8]> {
+        row.iter().find(|(column, _)| column == name).unwrap().1.as_deref()
+    }
+
+    #[test]
+    fn a_row_lists_what_its_batch_fills_and_no_more() {
+        let mut second = span();
+        second.fields.set_text(Field::Service, "rünner");
+        second.fields.set_int(Field::InputTokens, -2);
+        second.parent_span_id = Some(SpanId::parse("7f3c0a1b-2c3d-4e5f-6071-8293a4b5c6d7").unwrap());
+        second.revision = u64::MAX;
+        second.resource = Some(Arc::new(Resource::new("{}")));
+        let event = Event { timestamp: None, name: "e".into(), attributes: Default::default(), dropped_attributes: 0 };
+        second.set_events(vec![event]);
+        let read = read_back(Target::Ended, &[span(), second.clone()]);
+        let [first, second_row] = &read[..] else { panic!("{read:?}") };
+        assert_eq!(cell(first, "trace_id").unwrap(), [7; 16]);
+        assert_eq!(cell(first, "span_id").unwrap(), [0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(cell(first, "tenant").unwrap(), b"acme");
+        assert_eq!(cell(first, "started_at").unwrap(), Instant::of(AT).0.to_be_bytes());
+        assert_eq!(cell(first, "started_ns").unwrap(), 789_i16.to_be_bytes());
+        assert_eq!(cell(first, "duration_ns").unwrap(), 5_i64.to_be_bytes());
+        assert_eq!(cell(first, "status").unwrap(), b"failed");
+        for empty in ["service", "input_tokens", "parent_span_id", "revision", "resource_id", "events"] {
+            assert_eq!(cell(first, empty), None, "{empty}");
+        }
+        assert_eq!(cell(second_row, "service").unwrap(), "rünner".as_bytes());
+        assert_eq!(cell(second_row, "input_tokens").unwrap(), (-2_i64).to_be_bytes());
+        assert_eq!(cell(second_row, "parent_span_id").unwrap().len(), 16);
+        assert_eq!(cell(second_row, "revision").unwrap(), [255; 8]);
+        assert_eq!(cell(second_row, "resource_id").unwrap(), second.resource.unwrap().id().0);
+        assert_eq!(cell(second_row, "events").unwrap(), br#"[{"name":"e"}]"#);
+    }
+
+    #[test]
+    fn an_open_row_has_its_deadline_and_may_lack_its_start() {
+        let mut open = span();
+        (open.started_at, open.end, open.status) = (None, Some(End::At(AT)), Status::Completed);
+        let read = read_back(Target::Open, &[open]);
+        assert_eq!((cell(&read[0], "started_at"), cell(&read[0], "started_ns")), (None, None));
+        assert_eq!(cell(&read[0], "ended_at").unwrap(), Instant::of(AT).0.to_be_bytes());
+        assert_eq!(cell(&read[0], "seen_ns").unwrap(), 789_i16.to_be_bytes());
+        let deadline = Instant::of(AT.plus(DEFAULT_DEADLINE_NS)).0;
+        assert_eq!(cell(&read[0], "deadline").unwrap(), deadline.to_be_bytes());
+    }
+}

@@ -11,6 +11,8 @@
 mod copy;
 mod days;
 mod maintenance;
+#[cfg(test)]
+mod plans;
 mod resources;
 mod rollups;
 mod spans;
@@ -23,8 +25,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Arguments;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Arguments, Connection};
 
 use self::days::Days;
 use self::spans::Conflicts;
@@ -35,6 +37,9 @@ use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
 use super::{Result, Store, StoreError};
 use crate::settings::store::{PostgresLocation, PostgresSettings};
+
+/// A connection idle for longer is asked whether it still lives before it is used.
+const ASK_AFTER: Duration = Duration::from_secs(2);
 
 /// The four jobs of a store, over one database.
 struct Postgres {
@@ -58,7 +63,7 @@ pub(super) async fn open(location: &PostgresLocation, settings: &PostgresSetting
         writer: pool(location.write_url.expose(), settings, settings.writer_connections)?,
         readers: pool(location.read_url.expose(), settings, settings.reader_connections)?,
         admin: pool(location.admin_url.expose(), settings, 1)?,
-        limits: Limits::new(settings.statement_timeout_secs),
+        limits: Limits::new(settings.statement_timeout_secs, settings.prepared_statements),
         schema: Schema::new(&location.schema)?,
         resources: Resources::default(),
         days: Days::default(),
@@ -80,7 +85,17 @@ fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<PgPo
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(settings.acquire_timeout_secs))
         .idle_timeout(Duration::from_secs(settings.idle_timeout_secs))
-        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs));
+        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs))
+        // One that was in use just now was asked when it came back. Asking each time would cost each call a round trip.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > ASK_AFTER {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
     Ok(pool.connect_lazy_with(options))
 }
 
@@ -112,10 +127,10 @@ impl std::fmt::Display for Schema {
     }
 }
 
-impl Postgres {
+impl Schema {
     fn dialect(&self) -> Dialect<'_> {
         Dialect {
-            schema: &self.schema.prefix,
+            schema: &self.prefix,
             ended: &["spans", "spans_kept"],
             instants: Instants::Split,
             list: |column| format!("array_to_json({column})"),

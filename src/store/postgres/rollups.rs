@@ -1,13 +1,11 @@
 //! Roll-ups: which traces want one, what it is computed from, and keeping it.
 
-use std::ops::RangeInclusive;
-
 use async_trait::async_trait;
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe};
-use uuid::Uuid;
 
-use super::stored::{bounds, everything, list_ended, list_open};
+use super::stored::everything;
+use super::traces::{rows_of, sought};
 use super::types::{Instant, below_microsecond, uuid};
 use super::work::{Mode, Work};
 use super::{Postgres, Schema, failed, resources};
@@ -15,8 +13,7 @@ use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::tenant::TenantId;
 use crate::store::columns::{Instants, ROLLUP};
-use crate::store::resources::Unattached;
-use crate::store::rows::{Reader, Selection};
+use crate::store::rows::Reader;
 use crate::store::{Detail, Result, RollupStore, ToSettle, Touch};
 
 const SETTLING: &str = "read traces to settle";
@@ -76,81 +73,15 @@ pub(super) fn select_unsettled(schema: &Schema) -> String {
     format!("SELECT tenant, trace_id FROM {schema}traces WHERE unsettled ORDER BY created_at LIMIT $1")
 }
 
-/// A trace with its touch and the days in which its ended spans may be.
-struct Known {
-    tenant: TenantId,
-    trace_id: TraceId,
-    touch: Touch,
-    days: Option<RangeInclusive<u32>>,
-}
-
 impl Postgres {
     async fn read_to_settle(&self, work: &mut Work, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
-        let known = known(work, &self.schema, traces).await?;
-        let found = rows_of(work, &self.schema, &known, limit).await?;
+        let known = sought(work, &self.schema, traces, SETTLING).await?;
+        let selection = everything(Detail::Rollup);
+        let found = rows_of(work, &self.schema, &known, &selection, limit, SETTLING).await?;
         let rows = resources::attach(&self.resources, work, &self.schema, found).await?;
         let traces = known.into_iter().map(|trace| (trace.tenant, trace.trace_id, trace.touch)).collect();
         Ok(ToSettle { traces, rows })
     }
-}
-
-fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)> + Clone) -> (Vec<Uuid>, Vec<String>) {
-    let ids = traces.clone().map(|(_, trace_id)| uuid(trace_id.as_bytes())).collect();
-    (ids, traces.map(|(tenant, _)| tenant.as_str().to_owned()).collect())
-}
-
-async fn known(connection: &mut PgConnection, schema: &Schema, traces: &[(TenantId, TraceId)]) -> Result<Vec<Known>> {
-    let (trace_ids, tenants) = trace_keys(traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id)));
-    // Safe: a name of our own table, and placeholders.
-    let sql = AssertSqlSafe(format!(
-        "SELECT tenant, trace_id, touched, first_day, last_day FROM unnest($1::uuid[], $2::text[]) \
-         AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant"
-    ));
-    let query = sqlx::query(sql).bind(trace_ids).bind(tenants);
-    let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
-    let known = |row| {
-        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], SETTLING);
-        let tenant = TenantId::new(cells.required_text()?);
-        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
-        let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
-        Ok(Known { tenant, trace_id, touch, days })
-    };
-    rows.iter().map(known).collect()
-}
-
-/// At most one row more than the limit.
-async fn rows_of(connection: &mut PgConnection, schema: &Schema, traces: &[Known], limit: usize) -> Result<Unattached> {
-    let selection = everything(Detail::Rollup);
-    // Of a trace without a day all spans are open: its bounds hold nothing.
-    let days = |trace: &Known| trace.days.clone().map_or((0, 0), |days| (*days.start(), days.end() + 1));
-    let whole = bounds(traces.iter().filter_map(|trace| trace.days.as_ref()))
-        .map_or((0, 0), |all| (*all.start(), all.end() + 1));
-    let (trace_ids, tenants) = trace_keys(traces.iter().map(|trace| (&trace.tenant, trace.trace_id)));
-    // Safe: names of our own tables and columns, and placeholders.
-    let query = sqlx::query(AssertSqlSafe(select_to_settle(schema, &selection)))
-        .bind(trace_ids)
-        .bind(tenants)
-        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).0)).collect::<Vec<_>>())
-        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).1)).collect::<Vec<_>>())
-        .bind(Instant::of_day(whole.0))
-        .bind(Instant::of_day(whole.1))
-        .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX));
-    let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
-    rows.iter().map(|row| selection.span(row, SETTLING)).collect()
-}
-
-/// The outer bounds spare the planner all other days, and the trace's own the executor.
-pub(super) fn select_to_settle(schema: &Schema, selection: &Selection) -> String {
-    let (open, ended) = (list_open(selection), list_ended(selection));
-    let is_trace = "trace_id = k_trace_id AND tenant = k_tenant";
-    format!(
-        "WITH k (k_trace_id, k_tenant, k_from, k_until) AS MATERIALIZED \
-         (SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])) \
-         SELECT {open} FROM k JOIN {schema}open_spans ON {is_trace} \
-         UNION ALL SELECT {ended} FROM k JOIN {schema}spans ON {is_trace} AND started_at >= k_from \
-         AND started_at < k_until WHERE started_at >= $5 AND started_at < $6 \
-         UNION ALL SELECT {ended} FROM k JOIN {schema}spans_kept ON {is_trace} LIMIT $7"
-    )
 }
 
 /// The type of a roll-up's column, as it is bound.

@@ -61,14 +61,7 @@ pub(super) async fn read_open(
     wanted: &[SpanKey],
 ) -> Result<HashMap<SpanKey, Span>> {
     let list = list_open(&everything(Detail::Full));
-    open_rows(
-        connection,
-        memory,
-        schema,
-        wanted,
-        format!("SELECT {list} FROM {UNNEST} JOIN {schema}open_spans ON {IS_KEY}"),
-    )
-    .await
+    open_rows(connection, memory, schema, wanted, select_open(schema, &list)).await
 }
 
 /// Like [`read_open`], and takes the rows out.
@@ -79,14 +72,15 @@ pub(super) async fn take_open(
     wanted: &[SpanKey],
 ) -> Result<HashMap<SpanKey, Span>> {
     let list = list_open(&everything(Detail::Full));
-    open_rows(
-        connection,
-        memory,
-        schema,
-        wanted,
-        format!("DELETE FROM {schema}open_spans USING {UNNEST} WHERE {IS_KEY} RETURNING {list}"),
-    )
-    .await
+    open_rows(connection, memory, schema, wanted, format!("{} RETURNING {list}", delete_open(schema))).await
+}
+
+pub(super) fn select_open(schema: &Schema, list: &str) -> String {
+    format!("SELECT {list} FROM {UNNEST} JOIN {schema}open_spans ON {IS_KEY}")
+}
+
+pub(super) fn delete_open(schema: &Schema) -> String {
+    format!("DELETE FROM {schema}open_spans USING {UNNEST} WHERE {IS_KEY}")
 }
 
 async fn open_rows(
@@ -121,13 +115,8 @@ pub(super) async fn read_ended(
     let keys = Keys::new(wanted.iter().map(|(key, _)| key));
     let from: Vec<Instant> = wanted.iter().map(|(_, days)| Instant::of_day(*days.start())).collect();
     let until: Vec<Instant> = wanted.iter().map(|(_, days)| Instant::of_day(days.end() + 1)).collect();
-    // The outer bounds spare the planner all other days, and the key's own the executor.
     // Safe: names of our own tables and columns, and placeholders.
-    let sql = AssertSqlSafe(format!(
-        "SELECT {list} FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[], $5::timestamptz[]) \
-         AS k (k_trace_id, k_span_id, k_tenant, k_from, k_until) JOIN {schema}spans ON {IS_KEY} \
-         AND started_at >= k_from AND started_at < k_until WHERE started_at >= $6 AND started_at < $7"
-    ));
+    let sql = AssertSqlSafe(select_ended(schema, &list));
     let query = sqlx::query(sql).bind(keys.trace_ids).bind(keys.span_ids).bind(keys.tenants);
     let query =
         query.bind(from).bind(until).bind(Instant::of_day(*whole.start())).bind(Instant::of_day(whole.end() + 1));
@@ -137,6 +126,15 @@ pub(super) async fn read_ended(
         found.entry(span.key()).or_default().push(span);
     }
     Ok(found)
+}
+
+/// The outer bounds spare a statement's start all other days, and the key's own its run.
+pub(super) fn select_ended(schema: &Schema, list: &str) -> String {
+    format!(
+        "SELECT {list} FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[], $5::timestamptz[]) \
+         AS k (k_trace_id, k_span_id, k_tenant, k_from, k_until) JOIN {schema}spans ON {IS_KEY} \
+         AND started_at >= k_from AND started_at < k_until WHERE started_at >= $6 AND started_at < $7"
+    )
 }
 
 /// The first and the last of many days.
@@ -163,7 +161,7 @@ pub(super) async fn remove_open(connection: &mut PgConnection, schema: &Schema, 
     }
     let keys = Keys::new(gone.iter());
     // Safe: a name of our own table, and placeholders.
-    let sql = AssertSqlSafe(format!("DELETE FROM {schema}open_spans USING {UNNEST} WHERE {IS_KEY}"));
+    let sql = AssertSqlSafe(delete_open(schema));
     let query = sqlx::query(sql).bind(keys.trace_ids).bind(keys.span_ids).bind(keys.tenants);
     query.execute(connection).await.map_err(failed("remove merged spans"))?;
     Ok(())
@@ -179,14 +177,18 @@ pub(super) async fn remove_ended(
     let (Some(first), Some(last)) = (starts.clone().min(), starts.clone().max()) else { return Ok(()) };
     let keys = Keys::new(gone.iter().map(|(key, _)| key));
     // Safe: a name of our own table, and placeholders.
-    let sql = AssertSqlSafe(format!(
-        "DELETE FROM {schema}spans USING unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[]) \
-         AS k (k_trace_id, k_span_id, k_tenant, k_started_at) WHERE {IS_KEY} AND started_at = k_started_at \
-         AND started_at BETWEEN $5 AND $6"
-    ));
+    let sql = AssertSqlSafe(delete_ended(schema));
     let query = sqlx::query(sql).bind(keys.trace_ids).bind(keys.span_ids).bind(keys.tenants);
     let query =
         query.bind(starts.map(Instant::of).collect::<Vec<_>>()).bind(Instant::of(first)).bind(Instant::of(last));
     query.execute(connection).await.map_err(failed("remove merged spans"))?;
     Ok(())
+}
+
+pub(super) fn delete_ended(schema: &Schema) -> String {
+    format!(
+        "DELETE FROM {schema}spans USING unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[]) \
+         AS k (k_trace_id, k_span_id, k_tenant, k_started_at) WHERE {IS_KEY} AND started_at = k_started_at \
+         AND started_at BETWEEN $5 AND $6"
+    )
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{Arguments, AssertSqlSafe};
+use uuid::Uuid;
 
-use super::stored::{everything, list_ended, list_open};
+use super::stored::{bounds, everything, list_ended, list_open};
 use super::types::{Instant, below_microsecond, uuid};
 use super::work::{Mode, Work};
 use super::{Postgres, Rows, Schema, arguments, failed, resources};
@@ -17,9 +18,10 @@ use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::store::filter::Statement;
+use crate::store::resources::Unattached;
 use crate::store::rows::{self, Reader, Selection};
 use crate::store::touched::touched_by;
-use crate::store::{Detail, Result, TraceReader, filter};
+use crate::store::{Detail, Result, Touch, TraceReader, filter};
 
 #[async_trait]
 impl TraceReader for Postgres {
@@ -32,39 +34,33 @@ impl TraceReader for Postgres {
     ) -> Result<Vec<Span>> {
         const DOING: &str = "read a trace";
         let selection = everything(detail);
-        let mut bound = PgArguments::default();
-        bound
-            .add(uuid(trace_id.as_bytes()))
-            .and_then(|()| bound.add(tenant.as_str()))
-            .and_then(|()| bound.add(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX)))
-            .map_err(sqlx::Error::Encode)
-            .map_err(failed(DOING))?;
-        self.limits
-            .hold(DOING, async {
-                let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
-                let read = async {
-                    // Safe: names of our own tables and columns, and placeholders.
-                    let query = sqlx::query_with(AssertSqlSafe(select_trace(&self.schema, &selection)), bound);
-                    let rows = query.fetch_all(&mut *work).await.map_err(failed(DOING))?;
-                    let found = rows.iter().map(|row| selection.span(row, DOING)).collect::<Result<_>>()?;
-                    resources::attach(&self.resources, &mut work, &self.schema, found).await
+        let trace = [(tenant.clone(), trace_id)];
+        let read = async {
+            let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
+            let read = async {
+                let known = sought(&mut work, &self.schema, &trace, DOING).await?;
+                if known.is_empty() {
+                    return Ok(Vec::new());
                 }
-                .await;
-                work.end(read).await
-            })
-            .await
+                let found = rows_of(&mut work, &self.schema, &known, &selection, limit, DOING).await?;
+                resources::attach(&self.resources, &mut work, &self.schema, found).await
+            }
+            .await;
+            work.end(read).await
+        };
+        self.limits.hold(DOING, read).await
     }
 
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
         const DOING: &str = "find the traces of an execution";
-        let statement = filter::traces_of_execution(tenant, execution_id, limit, &self.dialect());
+        let statement = filter::traces_of_execution(tenant, execution_id, limit, &self.schema.dialect());
         let found = self.ask(statement, DOING).await?;
         found.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         const DOING: &str = "search traces";
-        let found = self.ask(filter::search_traces(tenant, query, &self.dialect()), DOING).await?;
+        let found = self.ask(filter::search_traces(tenant, query, &self.schema.dialect()), DOING).await?;
         let mut items = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<Vec<_>>>()?;
         let limit = filter::limit(query) as usize;
         let more = items.len() > limit;
@@ -100,22 +96,82 @@ impl Postgres {
     }
 }
 
-/// One statement, so that the days to look in and the rows are of one state. The days are read first and spare the
-/// executor the partitions of all others.
-pub(super) fn select_trace(schema: &Schema, selection: &Selection) -> String {
-    let (open, ended) = (list_open(selection), list_ended(selection));
-    let is_trace = "trace_id = $1 AND tenant = $2";
-    let day = |day: &str| {
-        format!(
-            "(SELECT ({day})::timestamp AT TIME ZONE 'UTC' FROM {schema}traces WHERE trace_id = $1 AND tenant = $2)"
-        )
+/// A trace with its touch and the days in which its ended spans may be.
+pub(super) struct Sought {
+    pub tenant: TenantId,
+    pub trace_id: TraceId,
+    pub touch: Touch,
+    pub days: Option<RangeInclusive<u32>>,
+}
+
+fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)> + Clone) -> (Vec<Uuid>, Vec<String>) {
+    let ids = traces.clone().map(|(_, trace_id)| uuid(trace_id.as_bytes())).collect();
+    (ids, traces.map(|(tenant, _)| tenant.as_str().to_owned()).collect())
+}
+
+/// Those of the traces that are known.
+pub(super) async fn sought(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    traces: &[(TenantId, TraceId)],
+    doing: &'static str,
+) -> Result<Vec<Sought>> {
+    let (trace_ids, tenants) = trace_keys(traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id)));
+    // Safe: a name of our own table, and placeholders.
+    let sql = AssertSqlSafe(format!(
+        "SELECT tenant, trace_id, touched, first_day, last_day FROM unnest($1::uuid[], $2::text[]) \
+         AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant"
+    ));
+    let query = sqlx::query(sql).bind(trace_ids).bind(tenants);
+    let rows = query.fetch_all(connection).await.map_err(failed(doing))?;
+    let known = |row| {
+        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], doing);
+        let tenant = TenantId::new(cells.required_text()?);
+        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
+        let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
+        Ok(Sought { tenant, trace_id, touch, days })
     };
+    rows.iter().map(known).collect()
+}
+
+/// The rows of these traces, open and ended: at most one more than the limit.
+pub(super) async fn rows_of(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    traces: &[Sought],
+    selection: &Selection,
+    limit: usize,
+    doing: &'static str,
+) -> Result<Unattached> {
+    // Of a trace without a day all spans are open: its bounds hold nothing.
+    let days = |trace: &Sought| trace.days.clone().map_or((0, 0), |days| (*days.start(), days.end() + 1));
+    let whole = bounds(traces.iter().filter_map(|trace| trace.days.as_ref()))
+        .map_or((0, 0), |all| (*all.start(), all.end() + 1));
+    let (trace_ids, tenants) = trace_keys(traces.iter().map(|trace| (&trace.tenant, trace.trace_id)));
+    // Safe: names of our own tables and columns, and placeholders.
+    let query = sqlx::query(AssertSqlSafe(select_traces(schema, selection)))
+        .bind(trace_ids)
+        .bind(tenants)
+        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).0)).collect::<Vec<_>>())
+        .bind(traces.iter().map(|trace| Instant::of_day(days(trace).1)).collect::<Vec<_>>())
+        .bind(Instant::of_day(whole.0))
+        .bind(Instant::of_day(whole.1))
+        .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX));
+    let rows = query.fetch_all(connection).await.map_err(failed(doing))?;
+    rows.iter().map(|row| selection.span(row, doing)).collect()
+}
+
+/// The outer bounds spare the planner all other days, and the trace's own the executor.
+pub(super) fn select_traces(schema: &Schema, selection: &Selection) -> String {
+    let (open, ended) = (list_open(selection), list_ended(selection));
+    let is_trace = "trace_id = k_trace_id AND tenant = k_tenant";
     format!(
-        "SELECT {open} FROM {schema}open_spans WHERE {is_trace} \
-         UNION ALL SELECT {ended} FROM {schema}spans WHERE {is_trace} AND started_at >= {} AND started_at < {} \
-         UNION ALL SELECT {ended} FROM {schema}spans_kept WHERE {is_trace} LIMIT $3",
-        day("first_day"),
-        day("last_day + 1"),
+        "WITH k (k_trace_id, k_tenant, k_from, k_until) AS MATERIALIZED \
+         (SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])) \
+         SELECT {open} FROM k JOIN {schema}open_spans ON {is_trace} \
+         UNION ALL SELECT {ended} FROM k JOIN {schema}spans ON {is_trace} AND started_at >= k_from \
+         AND started_at < k_until WHERE started_at >= $5 AND started_at < $6 \
+         UNION ALL SELECT {ended} FROM k JOIN {schema}spans_kept ON {is_trace} LIMIT $7"
     )
 }
 

@@ -1,0 +1,80 @@
+//! The plans of the hot statements: each goes by an index, none reads a table from end to end. Needs a server, see
+//! `tests/it/support/postgres.rs`.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+
+use super::rollups::select_unsettled;
+use super::stored::{delete_ended, delete_open, everything, list_ended, list_open, select_ended, select_open};
+use super::traces::select_traces;
+use super::work::{Limits, Mode};
+use super::{PostgresLocation, PostgresSettings, Schema, open};
+use crate::model::ids::TraceId;
+use crate::model::search::{Cursor, TraceQuery};
+use crate::model::span::Outcome;
+use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
+use crate::store::{Detail, filter};
+
+/// 2026-01-05T10:00:00Z.
+const NOW: UnixNanos = UnixNanos::new(1_767_607_200_000_000_000);
+const SCHEMA: &str = "tracefall_plans";
+
+fn statements(schema: &Schema) -> Vec<(&'static str, String)> {
+    let tenant = TenantId::default();
+    let all = TraceQuery { limit: 50, ..TraceQuery::default() };
+    let cursor = Some(Cursor { started_at: NOW, trace_id: TraceId::from_bytes([1; 16]).unwrap() });
+    let queries = [
+        ("recent", all.clone()),
+        ("next page", TraceQuery { cursor, ..all.clone() }),
+        ("failed since", TraceQuery { status: Some(Outcome::Failed), from: Some(NOW), ..all.clone() }),
+        ("service", TraceQuery { service: Some("x".into()), silent_before: Some(NOW), ..all.clone() }),
+        ("execution", TraceQuery { execution_id: Some("x".into()), ..all.clone() }),
+        ("job", TraceQuery { job_id: Some("x".into()), to: Some(NOW), ..all }),
+    ];
+    let searches = queries.map(|(name, query)| (name, filter::search_traces(&tenant, &query, &schema.dialect()).sql));
+    let selection = everything(Detail::Full);
+    let (ended, open) = (list_ended(&selection), list_open(&selection));
+    let others = [
+        ("traces of an execution", filter::traces_of_execution(&tenant, "x", 9, &schema.dialect()).sql),
+        ("rows of traces", select_traces(schema, &selection)),
+        ("unsettled", select_unsettled(schema)),
+        ("ended by key", select_ended(schema, &ended)),
+        ("open by key", select_open(schema, &open)),
+        ("delete ended", delete_ended(schema)),
+        ("delete open", delete_open(schema)),
+    ];
+    searches.into_iter().chain(others).collect()
+}
+
+#[tokio::test]
+async fn no_hot_statement_reads_a_table_from_end_to_end() {
+    // The integration tests say what is skipped, and fail in CI.
+    let Ok(url) = std::env::var("TRACEFALL_TEST_POSTGRES") else { return };
+    let location = PostgresLocation { schema: SCHEMA.into(), ..PostgresLocation::new(&url) };
+    let store = open(&location, &PostgresSettings::default()).await.unwrap();
+    store.maintenance.migrate_down().await.unwrap();
+    store.maintenance.migrate_up().await.unwrap();
+    store.maintenance.prepare_days(NOW).await.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    for (name, sql) in statements(&Schema::new(SCHEMA).unwrap()) {
+        // Safe: the statements under test, with nothing bound.
+        sqlx::raw_sql(AssertSqlSafe(Mode::Write.begin(Limits::new(10, true)))).execute(&mut connection).await.unwrap();
+        let places = (1..=20).rev().find(|place| sql.contains(&format!("${place}"))).unwrap();
+        let values = vec!["NULL"; places].join(",");
+        connection.execute(AssertSqlSafe(format!("PREPARE hot AS {sql}"))).await.unwrap();
+        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE hot({values})");
+        let plan = connection.fetch_all(AssertSqlSafe(explain)).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        let walks = |step: &&String| ["Seq Scan", "Hash", "Merge Join"].iter().any(|kind| step.contains(kind));
+        let grouped = |step: &String| step.contains("HashAggregate");
+        let found = steps.iter().filter(|step| !grouped(step)).find(walks);
+        assert_eq!(found, None, "{name}: {steps:#?}\n{sql}");
+        // Few rows at the most are sorted: those of one execution or job.
+        let sorts = steps.iter().any(|step| step.contains("Sort"));
+        assert!(!sorts || name.contains("execution") || name == "job", "{name}: {steps:#?}");
+        connection.execute("ROLLBACK; DEALLOCATE hot").await.unwrap();
+    }
+    store.maintenance.migrate_down().await.unwrap();
+    store.maintenance.close().await;
+}
