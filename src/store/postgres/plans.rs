@@ -51,7 +51,8 @@ fn statements(schema: &Schema) -> Vec<(&'static str, String)> {
 async fn no_hot_statement_reads_a_table_from_end_to_end() {
     // The integration tests say what is skipped, and fail in CI.
     let Ok(url) = std::env::var("TRACEFALL_TEST_POSTGRES") else { return };
-    let location = PostgresLocation { schema: SCHEMA.into(), ..PostgresLocation::new(&url) };
+    let at = || crate::settings::DatabaseUrl::new(url.clone());
+    let location = PostgresLocation { write_url: at(), read_url: at(), admin_url: at(), schema: SCHEMA.into() };
     let store = open(&location, &PostgresSettings::default()).await.unwrap();
     store.maintenance.migrate_down().await.unwrap();
     store.maintenance.migrate_up().await.unwrap();
