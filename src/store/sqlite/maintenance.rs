@@ -96,6 +96,7 @@ impl Maintenance for Sqlite {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.checkpointer.close().await;
         // Last: SQLite folds the write-ahead log into the file when the last connection goes.
         self.writer.close().await;
     }

@@ -6,6 +6,7 @@
 //! Ended spans live in one table a day (see [`tables`]), open ones in `open_spans`, and `traces` says in which days a
 //! trace has rows.
 
+mod checkpoint;
 mod encode;
 mod maintenance;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, Row};
 
+use self::checkpoint::Checkpoints;
 use super::columns::Instants;
 use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
@@ -47,6 +49,8 @@ struct Sqlite {
     path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
+    checkpointer: SqlitePool,
+    checkpoints: Checkpoints,
     resources: Resources,
 }
 
@@ -74,7 +78,12 @@ pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store
     let readers = pool(settings.reader_connections.max(1))
         .idle_timeout(Duration::from_secs(60))
         .connect_lazy_with(reading(path, settings));
-    let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, resources: Resources::default() });
+    let checkpointer = pool(1)
+        .idle_timeout(Duration::from_secs(60))
+        .connect_lazy_with(durable(connecting(path, settings, 0), settings));
+    let checkpoints = Checkpoints::start(checkpointer.clone());
+    let resources = Resources::default();
+    let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, checkpointer, checkpoints, resources });
     Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store, writers: 1 })
 }
 
@@ -91,7 +100,7 @@ fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> Sqlit
 }
 
 fn writing(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
-    connecting(path, settings, settings.cache_bytes)
+    durable(connecting(path, settings, settings.cache_bytes), settings)
         .create_if_missing(true)
         // A statement of 256 rows holds up to a megabyte once it is prepared.
         .statement_cache_capacity(40)
@@ -99,13 +108,15 @@ fn writing(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
         .page_size(4096)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match settings.synchronous {
-            Synchronous::Normal => SqliteSynchronous::Normal,
-            Synchronous::Full => SqliteSynchronous::Full,
-        })
-        // A checkpoint every 40 MB: each page that many commits touched is then written back once.
-        .pragma("wal_autocheckpoint", "10000")
+        .pragma("wal_autocheckpoint", checkpoint::LOG_PAGES.to_string())
         .pragma("journal_size_limit", "268435456")
+}
+
+fn durable(options: SqliteConnectOptions, settings: &SqliteSettings) -> SqliteConnectOptions {
+    options.synchronous(match settings.synchronous {
+        Synchronous::Normal => SqliteSynchronous::Normal,
+        Synchronous::Full => SqliteSynchronous::Full,
+    })
 }
 
 fn reading(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {

@@ -46,6 +46,7 @@ impl SpanWriter for Sqlite {
         write.carry_out(plan).await?;
         transaction.commit().await.map_err(failed(DOING))?;
         self.resources.remember(resources, today);
+        self.checkpoints.note(batch.len());
         Ok(())
     }
 

@@ -187,6 +187,28 @@ async fn way_down_leaves_nothing_of_ours() {
 }
 
 #[tokio::test]
+async fn what_is_committed_reaches_the_file_itself_while_the_store_is_open() {
+    let file = File::new();
+    let store = file.ready().await;
+    write(&store, [whole(1, 1, NOW)]).await;
+    let database = file.settings().data_dir.join("tracefall.db");
+    let copied = || {
+        // The file without its log.
+        let copy = file.0.path().join("copy.db");
+        std::fs::copy(&database, &copy).unwrap();
+        let copy = Connection::open(&copy).unwrap();
+        copy.query_row("SELECT count(*) FROM spans", [], |row| row.get::<_, i64>(0)).unwrap_or_default()
+    };
+    for _ in 0..500 {
+        if copied() == 1 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the span stayed in the log");
+}
+
+#[tokio::test]
 async fn a_locked_file_is_unavailable_and_heals() {
     let file = File::new();
     let mut settings = file.settings();
