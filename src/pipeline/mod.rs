@@ -6,9 +6,9 @@
 //! ```
 //!
 //! What an answer promises. [`Pipeline::submit`] returning a [`Receipt`] means that the spans are in this process's
-//! memory and will be written until the store takes them; a killed process loses what was not yet committed (normally
-//! the last few dozen milliseconds). [`Receipt::stored`] returning [`Stored::Yes`] means that they are committed.
-//! [`Pipeline::drain`] writes all that was taken before it returns.
+//! memory and will be written until the store takes them; a killed process loses what was not yet committed: some dozen
+//! milliseconds below saturation, and at most what the queue may hold. [`Receipt::stored`] returning [`Stored::Yes`]
+//! means that they are committed. [`Pipeline::drain`] writes all that was taken before it returns.
 
 mod batch;
 mod queue;
