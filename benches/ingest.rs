@@ -7,7 +7,7 @@ mod load;
 
 use std::time::{Duration, Instant};
 
-use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, cpu_of, median, number};
+use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, Traffic, cpu_of, median, number};
 use rusqlite::{Connection, params};
 use tracefall::clock::Clock;
 use tracefall::settings::Settings;
@@ -29,7 +29,7 @@ async fn main() {
     for round in 0..rounds {
         let rows = Rows::new(spans, round as u64);
         let bare = reference(&rows).await;
-        let service = load::whole_path(&rows, None, || Duration::ZERO).await;
+        let service = load::whole_path(&rows, Traffic::Plain, None, || Duration::ZERO).await;
         let (wall, cpu) = load::compare(round, &bare, &service);
         walls.push(wall);
         cpus.push(cpu);
@@ -98,5 +98,5 @@ async fn reference(rows: &Rows) -> Measured {
         }
         connection.execute_batch("COMMIT").unwrap();
     }
-    Measured { spans: rows.0.len(), wall: begun.elapsed(), cpu: cpu_of("self") - cpu }
+    Measured { spans: rows.0.len(), wall: begun.elapsed(), cpu: cpu_of("self") - cpu, store_cpu: Duration::ZERO }
 }

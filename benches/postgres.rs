@@ -2,13 +2,14 @@
 //! encoded beforehand, into the same partitioned tables over two connections, and beside one INSERT a span. Interleaved
 //! rounds on one machine; CPU is that of the writing process and of every process of the server together.
 //!
-//! `scripts/bench postgres` starts a private server and runs it. `INGEST_SPANS` and `INGEST_ROUNDS` change its size.
+//! `scripts/bench postgres` starts a private server and runs it. `INGEST_SPANS` and `INGEST_ROUNDS` change its size;
+//! `INGEST_STORED=0,1000000,10000000` measures beside COPY with so many spans stored instead.
 
 mod load;
 
 use std::time::{Duration, Instant};
 
-use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, cpu_of, median, number};
+use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, Server, Traffic, cpu_of, median, number};
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tracefall::clock::Clock;
@@ -60,19 +61,31 @@ async fn main() {
     };
     let spans = number("INGEST_SPANS", 200_000);
     let rounds = number("INGEST_ROUNDS", 5);
+    let growth = std::env::var("INGEST_STORED").ok();
     println!("{spans} spans a round, {SPANS_PER_REQUEST} a request, {CONNECTIONS} connections, {rounds} rounds");
+    let Some(growth) = growth else {
+        rates(&server, spans, rounds).await;
+        return traffics(&server, spans, rounds).await;
+    };
+    for stored in growth.split(',').filter_map(|number| number.trim().parse().ok()) {
+        grown(&server, spans, rounds, stored).await;
+    }
+}
+
+/// The whole path beside COPY and single INSERTs, all into empty tables.
+async fn rates(server: &str, spans: usize, rounds: usize) {
     load::heading("COPY");
     let (mut walls, mut cpus, mut rates, mut naive) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let rows = Rows::new(spans, round as u64);
-        let bare = in_database(&server, async |url| raw_copy(&rows, url).await).await;
-        let service = in_database(&server, async |url| load::whole_path(&rows, Some(url), cpu_of_server).await).await;
+        let bare = in_database(server, async |url| raw_copy(&rows, url).await).await;
+        let service = in_database(server, async |url| whole_path(&rows, Traffic::Plain, url).await).await;
         let (wall, cpu) = load::compare(round, &bare, &service);
         walls.push(wall);
         cpus.push(cpu);
         rates.push(service.rate());
-        let inserts = in_database(&server, async |url| insert_each(&rows, url).await).await;
-        println!("       one INSERT a span: {:.0} rows/s ({:.1})", inserts.rate(), inserts.cpu_us());
+        let inserts = in_database(server, async |url| insert_each(&rows, url).await).await;
+        println!("       one INSERT a span: {:.0} rows/s ({})", inserts.rate(), inserts.shares());
         naive.push(service.rate() / inserts.rate());
     }
     let rate = median(&mut rates);
@@ -82,7 +95,106 @@ async fn main() {
         median(&mut cpus),
         median(&mut naive)
     );
-    in_database(&server, async |url| load::print_acknowledgements(Some(url), rate).await).await;
+    in_database(server, async |url| load::print_acknowledgements(Some(url), rate).await).await;
+}
+
+/// Pairs and duplicates beside plain spans; the bytes that they leave, and what it costs to settle them.
+async fn traffics(server: &str, spans: usize, rounds: usize) {
+    println!("CPU a span, service+PostgreSQL in µs, and the ratio to plain spans:");
+    let (mut pairs, mut duplicates) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let rows = Rows::new(spans, round as u64);
+        let mut told = Vec::new();
+        for traffic in [Traffic::Plain, Traffic::Pairs, Traffic::Duplicates] {
+            let (measured, bytes) = in_database(server, async |url| {
+                let measured = whole_path(&rows, traffic, url).await;
+                (measured, bytes_of(url).await)
+            })
+            .await;
+            println!("{round:>5}  {traffic:?}: {} ({:.0} spans/s); {bytes}", measured.shares(), measured.rate());
+            told.push(measured.cpu_us());
+        }
+        pairs.push(told[1] / told[0]);
+        duplicates.push(told[2] / told[0]);
+    }
+    println!("median: pairs {:.2} (two records each), duplicates {:.2}", median(&mut pairs), median(&mut duplicates));
+    let rows = Rows::new(spans, 0);
+    let settled = in_database(server, async |url| settled(&rows, url).await).await;
+    println!("plain spans, measured until every trace is settled: {} µs", settled.shares());
+}
+
+/// The rate beside that of COPY once so many spans are stored, an equal part in each of the days up to today.
+async fn grown(server: &str, spans: usize, rounds: usize, stored: usize) {
+    const DAYS: u32 = 10;
+    in_database(server, async |url| {
+        let folder = tempfile::tempdir().unwrap();
+        let service = Server::start(folder.path(), Some(url));
+        let begun = Instant::now();
+        let each = stored / (DAYS as usize);
+        for days_ago in 0..DAYS {
+            for part in 0..each.div_ceil(PART) {
+                let rows = Rows::of_day(PART.min(each - part * PART), u64::from(days_ago), days_ago);
+                service.take(rows.bodies(Traffic::Plain), rows.0.len(), cpu_of_server).await;
+            }
+        }
+        wait_until_settled(url).await;
+        println!("with {stored} spans stored (in {:.0} s); {}", begun.elapsed().as_secs_f64(), bytes_of(url).await);
+        load::heading("COPY");
+        let (mut walls, mut cpus) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let rows = Rows::new(spans, 1_000 + round as u64);
+            let bare = raw_copy(&rows, url).await;
+            let rows = Rows::new(spans, 2_000 + round as u64);
+            let measured = service.take(rows.bodies(Traffic::Plain), spans, cpu_of_server).await;
+            let (wall, cpu) = load::compare(round, &bare, &measured);
+            walls.push(wall);
+            cpus.push(cpu);
+        }
+        println!("median: wall {:.2}, CPU {:.2}", median(&mut walls), median(&mut cpus));
+    })
+    .await;
+}
+
+/// Spans in memory at a time while a store is filled.
+const PART: usize = 250_000;
+
+async fn whole_path(rows: &Rows, traffic: Traffic, url: &str) -> Measured {
+    load::whole_path(rows, traffic, Some(url), cpu_of_server).await
+}
+
+/// The whole path, and then as long as it takes until all roll-ups are there.
+async fn settled(rows: &Rows, url: &str) -> Measured {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Server::start(folder.path(), Some(url));
+    let process = service.child.id().to_string();
+    let (cpu, of_store, begun) = (cpu_of(&process), cpu_of_server(), Instant::now());
+    service.take(rows.bodies(Traffic::Plain), rows.0.len(), cpu_of_server).await;
+    wait_until_settled(url).await;
+    let (wall, cpu, store_cpu) = (begun.elapsed(), cpu_of(&process) - cpu, cpu_of_server() - of_store);
+    Measured { spans: rows.0.len(), wall, cpu, store_cpu }
+}
+
+async fn wait_until_settled(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let sql =
+        "SELECT count(*) FROM tracefall.traces WHERE unsettled AND trace_id < 'ffffffff-ffff-ff00-0000-000000000000'";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Bytes a span, of what is stored.
+async fn bytes_of(url: &str) -> String {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let sql = "SELECT count(*), (SELECT sum(pg_table_size(c.oid)) FROM pg_class c JOIN pg_inherits ON inhrelid = c.oid \
+               WHERE inhparent = 'tracefall.spans'::regclass)::bigint, \
+               (SELECT sum(pg_indexes_size(c.oid)) FROM pg_class c JOIN pg_inherits ON inhrelid = c.oid \
+               WHERE inhparent = 'tracefall.spans'::regclass)::bigint, \
+               pg_total_relation_size('tracefall.traces') FROM tracefall.spans";
+    let (spans, table, indexes, traces): (i64, i64, i64, i64) =
+        sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
+    let each = |bytes: i64| bytes as f64 / spans as f64;
+    format!("bytes a span: {:.0} table, {:.0} indexes, {:.0} traces", each(table), each(indexes), each(traces))
 }
 
 /// Runs in a database of its own with the schema and today's partitions in it.
@@ -104,17 +216,25 @@ async fn in_database<T>(server: &str, run: impl AsyncFnOnce(&str) -> T) -> T {
     result
 }
 
-/// The yardstick: nothing but COPY, of rows that are bytes already, sorted as the service sorts them.
+/// The yardstick: nothing but COPY, of rows that are bytes already, in the order in which they come, each COPY sorted as
+/// the service sorts a batch. (Sorted as a whole, the rows would fill the index from one end to the other, which no
+/// traffic does.)
 async fn raw_copy(rows: &Rows, url: &str) -> Measured {
-    let mut sorted: Vec<&Row> = rows.0.iter().collect();
-    sorted.sort_by_key(|row| (row.trace_id, row.span_id));
-    let copies: Vec<Vec<u8>> = sorted.chunks(COPY_ROWS).map(encode).collect();
+    let copies: Vec<Vec<u8>> = rows
+        .0
+        .chunks(COPY_ROWS)
+        .map(|rows| {
+            let mut sorted: Vec<&Row> = rows.iter().collect();
+            sorted.sort_by_key(|row| (row.trace_id, row.span_id));
+            encode(&sorted)
+        })
+        .collect();
     let mut connections = Vec::new();
     for _ in 0..COPY_CONNECTIONS {
         connections.push(PgConnection::connect(url).await.unwrap());
     }
     let sql = format!("COPY tracefall.spans ({}) FROM STDIN (FORMAT binary)", COLUMNS.join(","));
-    let cpu = cpu_of("self") + cpu_of_server();
+    let (cpu, of_store) = (cpu_of("self"), cpu_of_server());
     let begun = Instant::now();
     let (copies, sql) = (&copies, &sql);
     let writers = connections.into_iter().enumerate().map(|(writer, mut connection)| async move {
@@ -130,9 +250,9 @@ async fn raw_copy(rows: &Rows, url: &str) -> Measured {
     // Open until they are measured: a process that ended tells no CPU.
     let connections = futures_util::future::join_all(writers).await;
     let wall = begun.elapsed();
-    let cpu = cpu_of("self") + cpu_of_server() - cpu;
+    let (cpu, store_cpu) = (cpu_of("self") - cpu, cpu_of_server() - of_store);
     drop(connections);
-    Measured { spans: rows.0.len(), wall, cpu }
+    Measured { spans: rows.0.len(), wall, cpu, store_cpu }
 }
 
 fn encode(rows: &[&Row]) -> Vec<u8> {
@@ -185,7 +305,7 @@ fn micros(nanos: u64) -> [u8; 8] {
 async fn insert_each(rows: &Rows, url: &str) -> Measured {
     let pool = PgPoolOptions::new().max_connections(INSERT_CONNECTIONS).connect(url).await.unwrap();
     let rows = &rows.0[..rows.0.len().min(INSERT_SPANS)];
-    let cpu = cpu_of("self") + cpu_of_server();
+    let (cpu, of_store) = (cpu_of("self"), cpu_of_server());
     let begun = Instant::now();
     let pool = &pool;
     let writers = (0..INSERT_CONNECTIONS as usize).map(|writer| async move {
@@ -213,7 +333,8 @@ async fn insert_each(rows: &Rows, url: &str) -> Measured {
         }
     });
     futures_util::future::join_all(writers).await;
-    Measured { spans: rows.len(), wall: begun.elapsed(), cpu: cpu_of("self") + cpu_of_server() - cpu }
+    let wall = begun.elapsed();
+    Measured { spans: rows.len(), wall, cpu: cpu_of("self") - cpu, store_cpu: cpu_of_server() - of_store }
 }
 
 /// What all processes named `postgres` have used. Those that ended are not counted: connections stay open meanwhile.

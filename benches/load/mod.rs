@@ -19,7 +19,10 @@ pub const CONNECTIONS: usize = 8;
 pub struct Measured {
     pub spans: usize,
     pub wall: Duration,
+    /// Of the process that writes.
     pub cpu: Duration,
+    /// Of the store's own processes, where it has any.
+    pub store_cpu: Duration,
 }
 
 impl Measured {
@@ -27,8 +30,15 @@ impl Measured {
         self.spans as f64 / self.wall.as_secs_f64()
     }
 
+    /// Of all processes, in µs a span.
     pub fn cpu_us(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.spans as f64
+        (self.cpu + self.store_cpu).as_secs_f64() * 1e6 / self.spans as f64
+    }
+
+    /// The shares of writer and store.
+    pub fn shares(&self) -> String {
+        let us = |cpu: Duration| cpu.as_secs_f64() * 1e6 / self.spans as f64;
+        format!("{:.1}+{:.1}", us(self.cpu), us(self.store_cpu))
     }
 }
 
@@ -51,8 +61,27 @@ pub struct Row {
 pub const OPERATIONS: [&str; 5] =
     ["execute_question", "hybrid_router_call", "router.inference_request", "router.modal_call", "modal.inference"];
 
+/// How the spans of a round are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Each once, ended.
+    Plain,
+    /// Each twice: announced, and completed some thousand spans later.
+    Pairs,
+    /// Every tenth a second time, some thousand spans later.
+    Duplicates,
+}
+
+/// Spans between the two times that one is sent.
+const LATER: usize = 5_000;
+
 impl Rows {
     pub fn new(spans: usize, seed: u64) -> Self {
+        Self::of_day(spans, seed, 0)
+    }
+
+    /// Rows of a day in the past.
+    pub fn of_day(spans: usize, seed: u64, days_ago: u32) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ Clock::system().now().as_u64();
         let mut next = move || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -60,7 +89,7 @@ impl Rows {
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^ (mixed >> 31)
         };
-        let day = Clock::system().now().day();
+        let day = Clock::system().now().day() - days_ago;
         let midnight = u64::from(day) * 86_400_000_000_000;
         let mut rows: Vec<Row> = Vec::with_capacity(spans);
         let mut trace_id = [0; 16];
@@ -91,33 +120,42 @@ impl Rows {
         Self(rows)
     }
 
-    pub fn bodies(&self) -> Vec<String> {
-        self.0
-            .chunks(SPANS_PER_REQUEST)
-            .map(|rows| {
-                let mut body = String::from("[");
-                for row in rows {
-                    if body.len() > 1 {
-                        body.push(',');
-                    }
-                    row.json(&mut body);
-                }
-                body.push(']');
-                body
-            })
-            .collect()
+    pub fn bodies(&self, traffic: Traffic) -> Vec<String> {
+        match traffic {
+            Traffic::Plain => bodies(self.0.iter().map(Row::ended)),
+            Traffic::Pairs => {
+                let starts = (0..self.0.len() + LATER).map(|index| self.0.get(index).map(Row::started));
+                bodies(starts.enumerate().flat_map(|(index, start)| {
+                    let ended = index.checked_sub(LATER).map(|earlier| self.0[earlier].ended());
+                    start.into_iter().chain(ended)
+                }))
+            }
+            Traffic::Duplicates => bodies((0..self.0.len() + LATER).flat_map(|index| {
+                let again = index.checked_sub(LATER).filter(|earlier| earlier % 10 == 0);
+                self.0.get(index).into_iter().chain(again.map(|earlier| &self.0[earlier])).map(Row::ended)
+            })),
+        }
     }
+}
+
+fn bodies(spans: impl Iterator<Item = String>) -> Vec<String> {
+    let mut spans = spans.peekable();
+    std::iter::from_fn(|| {
+        spans.peek()?;
+        Some(format!("[{}]", spans.by_ref().take(SPANS_PER_REQUEST).collect::<Vec<_>>().join(",")))
+    })
+    .collect()
 }
 
 /// Prints what a round's service did beside its yardstick, and gives the ratios of wall clock and CPU.
 pub fn compare(round: usize, bare: &Measured, service: &Measured) -> (f64, f64) {
     let (wall, cpu) = (service.rate() / bare.rate(), service.cpu_us() / bare.cpu_us());
     println!(
-        "{round:>5}  {:>16.0} ({:>5.1})  {:>16.0} ({:>5.1})  {wall:>6.2}  {cpu:>6.2}",
+        "{round:>5}  {:>16.0} ({:>8})  {:>16.0} ({:>8})  {wall:>6.2}  {cpu:>6.2}",
         bare.rate(),
-        bare.cpu_us(),
+        bare.shares(),
         service.rate(),
-        service.cpu_us()
+        service.shares()
     );
     (wall, cpu)
 }
@@ -125,7 +163,7 @@ pub fn compare(round: usize, bare: &Measured, service: &Measured) -> (f64, f64) 
 /// The line above those of [`compare`].
 pub fn heading(yardstick: &str) {
     println!(
-        "{:>5}  {:>24}  {:>24}  {:>6}  {:>6}",
+        "{:>5}  {:>27}  {:>27}  {:>6}  {:>6}",
         "round",
         format!("{yardstick} rows/s (CPU us)"),
         "service rows/s (CPU us)",
@@ -167,19 +205,39 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 impl Row {
-    fn json(&self, body: &mut String) {
-        let (start, end) = (UnixNanos::new(self.started_at), UnixNanos::new(self.started_at + self.duration_ns));
-        write!(
-            body,
-            r#"{{"trace_id":"{}","span_id":"{}","service":"{}","operation":"{}","kind":"client","started_at":"{start}","completed_at":"{end}","status":"{}","region":"us-east""#,
-            hex(&self.trace_id), hex(&self.span_id), self.service(), OPERATIONS[self.operation], self.status()
-        ).unwrap();
+    /// As it begins: what its caller knows then.
+    fn started(&self) -> String {
+        let start = UnixNanos::new(self.started_at);
+        let mut body = format!(
+            r#"{{"trace_id":"{}","span_id":"{}","service":"{}","operation":"{}","kind":"client","started_at":"{start}","status":"running","region":"us-east""#,
+            hex(&self.trace_id),
+            hex(&self.span_id),
+            self.service(),
+            OPERATIONS[self.operation]
+        );
+        self.origin(&mut body);
+        body.push('}');
+        body
+    }
+
+    fn origin(&self, body: &mut String) {
         if let Some(parent) = &self.parent {
             write!(body, r#","parent_span_id":"{}""#, hex(parent)).unwrap();
         }
         if let Some(execution_id) = &self.execution_id {
             write!(body, r#","execution_id":"{execution_id}""#).unwrap();
         }
+    }
+
+    fn ended(&self) -> String {
+        let (start, end) = (UnixNanos::new(self.started_at), UnixNanos::new(self.started_at + self.duration_ns));
+        let mut body = String::with_capacity(1_024);
+        write!(
+            body,
+            r#"{{"trace_id":"{}","span_id":"{}","service":"{}","operation":"{}","kind":"client","started_at":"{start}","completed_at":"{end}","status":"{}","region":"us-east""#,
+            hex(&self.trace_id), hex(&self.span_id), self.service(), OPERATIONS[self.operation], self.status()
+        ).unwrap();
+        self.origin(&mut body);
         if self.model {
             body.push_str(r#","model_id":"llama-3.2-1b","tokens":{"input":812,"output":97}"#);
         }
@@ -187,6 +245,7 @@ impl Row {
             body.push_str(r#","error_type":"Timeout","error_message":"the call did not return within 300 s""#);
         }
         write!(body, r#","metadata":{}}}"#, self.attributes).unwrap();
+        body
     }
 
     pub fn service(&self) -> &'static str {
@@ -199,23 +258,12 @@ impl Row {
 }
 
 /// The service as its users run it: a process of its own, posted to over eight connections; done when all is committed.
-/// `others` tells the CPU that other processes used for it.
-pub async fn whole_path(rows: &Rows, store: Option<&str>, others: impl Fn() -> Duration) -> Measured {
+/// `store_cpu` tells the CPU that the store's own processes have used.
+pub async fn whole_path(rows: &Rows, traffic: Traffic, store: Option<&str>, store_cpu: fn() -> Duration) -> Measured {
     let folder = tempfile::tempdir().unwrap();
+    let bodies = rows.bodies(traffic);
     let server = Server::start(folder.path(), store);
-    let bodies: Arc<Vec<String>> = Arc::new(rows.bodies());
-    let process = server.child.id().to_string();
-    let cpu = cpu_of(&process) + others();
-    let begun = Instant::now();
-    post_all(server.address, bodies, None).await;
-    // First in, first out in each lane: when these are stored, so are all before them.
-    let last: Vec<String> =
-        (1..=64).map(|n| format!(r#"{{"trace_id":"ffffffffffffff{n:02x}","span_id":"1"}}"#)).collect();
-    let post = client().post(format!("http://{}/v1/spans?wait=stored", server.address));
-    let post = post.header("content-type", "application/json").body(format!("[{}]", last.join(",")));
-    assert_eq!(post.send().await.unwrap().status(), 200);
-    let wall = begun.elapsed();
-    Measured { spans: rows.0.len(), wall, cpu: cpu_of(&process) + others() - cpu }
+    server.take(bodies, rows.0.len(), store_cpu).await
 }
 
 /// Latencies of the acknowledgements at a fixed rate: requests are due at fixed times, and a late one counts as late.
@@ -223,7 +271,7 @@ pub async fn acknowledgements(rows: &Rows, store: Option<&str>, spans_per_second
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), store);
     let every = Duration::from_secs_f64(SPANS_PER_REQUEST as f64 / spans_per_second);
-    post_all(server.address, Arc::new(rows.bodies()), Some(every)).await
+    post_all(server.address, Arc::new(rows.bodies(Traffic::Plain)), Some(every)).await
 }
 
 pub async fn post_all(address: SocketAddr, bodies: Arc<Vec<String>>, every: Option<Duration>) -> Vec<Duration> {
@@ -300,6 +348,23 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { child, address }
+    }
+
+    /// Posts the bodies, which hold so many different spans, and returns when all are committed.
+    pub async fn take(&self, bodies: Vec<String>, spans: usize, store_cpu: fn() -> Duration) -> Measured {
+        let bodies = Arc::new(bodies);
+        let process = self.child.id().to_string();
+        let (cpu, of_store) = (cpu_of(&process), store_cpu());
+        let begun = Instant::now();
+        post_all(self.address, bodies, None).await;
+        // First in, first out in each lane: when these are stored, so are all before them.
+        let last: Vec<String> =
+            (1..=64).map(|n| format!(r#"{{"trace_id":"ffffffffffffff{n:02x}","span_id":"1"}}"#)).collect();
+        let post = client().post(format!("http://{}/v1/spans?wait=stored", self.address));
+        let post = post.header("content-type", "application/json").body(format!("[{}]", last.join(",")));
+        assert_eq!(post.send().await.unwrap().status(), 200);
+        let wall = begun.elapsed();
+        Measured { spans, wall, cpu: cpu_of(&process) - cpu, store_cpu: store_cpu() - of_store }
     }
 }
 
