@@ -7,6 +7,7 @@
 
 mod load;
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, Server, Traffic, cpu_of, median, number};
@@ -59,6 +60,7 @@ async fn main() {
         println!("{VARIABLE} names no server; scripts/bench postgres starts one");
         return;
     };
+    find_postmaster(&server).await;
     let spans = number("INGEST_SPANS", 200_000);
     let rounds = number("INGEST_ROUNDS", 5);
     let growth = std::env::var("INGEST_STORED").ok();
@@ -337,11 +339,26 @@ async fn insert_each(rows: &Rows, url: &str) -> Measured {
     Measured { spans: rows.len(), wall, cpu: cpu_of("self") - cpu, store_cpu: cpu_of_server() - of_store }
 }
 
-/// What all processes named `postgres` have used. Those that ended are not counted: connections stay open meanwhile.
+/// The server's first process, the parent of all others.
+static POSTMASTER: OnceLock<u32> = OnceLock::new();
+
+async fn find_postmaster(server: &str) {
+    let mut connection = PgConnection::connect(server).await.unwrap();
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+    POSTMASTER.set(parent_of(&backend.to_string()).unwrap()).unwrap();
+}
+
+/// What the server's processes have used, those that ended included.
 fn cpu_of_server() -> Duration {
+    let postmaster = *POSTMASTER.get().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().into_string().ok()?.parse::<u32>().ok());
-    let is_server =
-        |id: &u32| std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == "postgres");
-    ids.filter(is_server).map(|id| cpu_of(&id.to_string())).sum()
+    let ids = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let children = ids.filter(|id| parent_of(id) == Some(postmaster));
+    // Fields 14 to 17: its own time, and that of children that have ended.
+    let own = load::stat(&postmaster.to_string()).unwrap();
+    children.map(|id| cpu_of(&id)).sum::<Duration>() + load::ticks(&own[11..15])
+}
+
+fn parent_of(process: &str) -> Option<u32> {
+    load::stat(process)?.get(1)?.parse().ok()
 }

@@ -376,10 +376,19 @@ impl Drop for Server {
     }
 }
 
-/// User and system time that a process has used, in ticks of 10 ms (proc(5), fields 14 and 15).
+/// User and system time that a process has used, 0 once it has ended.
 pub fn cpu_of(process: &str) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
+    let stat = stat(process).unwrap_or_default();
+    ticks(stat.get(11..13).unwrap_or_default())
+}
+
+/// The fields of proc(5) behind the name: the third and those that follow.
+pub fn stat(process: &str) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit(") ").next()?.split(' ').map(str::to_owned).collect())
+}
+
+/// Ticks of 10 ms.
+pub fn ticks(fields: &[String]) -> Duration {
+    Duration::from_millis(fields.iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>() * 10)
 }
