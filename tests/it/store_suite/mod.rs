@@ -96,3 +96,7 @@ mod on_sqlite {
 mod on_postgres {
     run!(crate::support::postgres::Database::new());
 }
+
+mod on_the_reference {
+    run!(Some(crate::support::reference::Reference::default()));
+}

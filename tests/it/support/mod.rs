@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod postgres;
 pub mod psql;
+pub mod reference;
 
 use std::net::SocketAddr;
 

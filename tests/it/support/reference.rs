@@ -1,0 +1,354 @@
+//! A store as simple as it can be: it keeps the history, everything that was ever written in the order in which it
+//! came, and at each question works the answer out of it from the beginning. It says nothing that
+//! `tracefall::store`'s docstrings do not promise, so what the real stores answer otherwise is wrong, there or here.
+//!
+//! It never has twins, since it folds before it answers; readers of rows fold them anyway.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use tracefall::model::attributes::Attributes;
+use tracefall::model::ids::TraceId;
+use tracefall::model::merge::fold;
+use tracefall::model::rollup::TraceRollup;
+use tracefall::model::search::{Cursor, Page, TraceQuery};
+use tracefall::model::span::{Field, Fields, Outcome, Span};
+use tracefall::model::tenant::TenantId;
+use tracefall::model::time::UnixNanos;
+use tracefall::store::{
+    DeadLetter, Detail, Maintenance, MigrationState, Result, RollupStore, SpanWriter, Store, StoreError, StoreSize,
+    ToSettle, Touch, TraceReader,
+};
+
+use crate::store_suite::Home;
+use crate::store_suite::records::without_sign_of_life;
+use crate::store_suite::searching::rollup;
+
+/// Something that was written.
+enum Event {
+    Spans(Vec<Span>),
+    Rollups(Vec<(TenantId, Touch, TraceRollup)>),
+    DeadLetters(usize),
+}
+
+/// All that was written since the way up; `None` before it.
+type History = Option<Vec<Event>>;
+
+/// Where a history outlives the stores that are opened on it.
+#[derive(Default)]
+pub struct Reference(Arc<Mutex<History>>);
+
+#[async_trait]
+impl Home for Reference {
+    async fn open(&self) -> Store {
+        let opened = Arc::new(Opened { history: self.0.clone(), closed: AtomicBool::new(false) });
+        Store {
+            spans: opened.clone(),
+            traces: opened.clone(),
+            rollups: opened.clone(),
+            maintenance: opened,
+            writers: 1,
+        }
+    }
+}
+
+struct Opened {
+    history: Arc<Mutex<History>>,
+    closed: AtomicBool,
+}
+
+impl Opened {
+    /// The events so far.
+    fn ask<T>(&self, doing: &'static str, answer: impl FnOnce(&[Event]) -> T) -> Result<T> {
+        match &*self.history(doing)? {
+            Some(events) => Ok(answer(events)),
+            None => Err(StoreError::Other { doing, source: "there is no schema".into() }),
+        }
+    }
+
+    fn note(&self, doing: &'static str, event: Event) -> Result<()> {
+        let mut history = self.history(doing)?;
+        let events = history.as_mut().ok_or(StoreError::Other { doing, source: "there is no schema".into() })?;
+        events.push(event);
+        Ok(())
+    }
+
+    fn history(&self, doing: &'static str) -> Result<MutexGuard<'_, History>> {
+        match self.closed.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable { doing, source: "it is closed".into() }),
+            false => Ok(self.history.lock().unwrap()),
+        }
+    }
+}
+
+/// The records of those spans that `wanted` picks, merged.
+fn spans(events: &[Event], wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
+    let batches = events.iter().filter_map(|event| if let Event::Spans(batch) = event { Some(batch) } else { None });
+    let merged = fold(batches.flatten().filter(|record| wanted(record)).cloned().collect());
+    merged.into_iter().map(without_sign_of_life).collect()
+}
+
+/// A span as it is read at a detail.
+pub fn at_detail(span: Span, detail: Detail) -> Span {
+    let of_root = detail == Detail::Rollup && span.parent_span_id.is_none();
+    if detail == Detail::Full {
+        return span;
+    }
+    let mut fields = Fields::default();
+    for (field, value) in span.fields.iter() {
+        match field {
+            Field::Outputs => {}
+            Field::Inputs if !of_root => {}
+            field => fields.set(field, value.clone()),
+        }
+    }
+    let mut read = span;
+    read.fields = fields;
+    read.resource = None;
+    if !of_root {
+        read.attributes = Attributes::default();
+    }
+    read.set_events(Vec::new());
+    read.set_links(Vec::new());
+    read
+}
+
+/// What is known of a trace beside its spans.
+struct Row {
+    touched: i64,
+    settled: i64,
+    told_start: Option<UnixNanos>,
+    heard_at: UnixNanos,
+    ended_at: Option<UnixNanos>,
+    /// The last roll-up.
+    rollup: TraceRollup,
+}
+
+impl Row {
+    /// A trace that nothing is known of yet but that it runs.
+    fn new(trace_id: TraceId) -> Self {
+        let nothing = TraceRollup { status: Outcome::Running, span_count: 0, ..rollup(0, UnixNanos::MAX) };
+        let rollup = TraceRollup { trace_id, ..nothing };
+        Self { touched: 0, settled: 0, told_start: None, heard_at: UnixNanos::MAX, ended_at: None, rollup }
+    }
+
+    /// Widens the bounds by what one batch says.
+    fn touch(&mut self, records: &[&Span]) {
+        self.touched += 1;
+        for record in records {
+            self.told_start = [self.told_start, record.started_at].into_iter().flatten().min();
+            self.heard_at = self.heard_at.min(record.created_at);
+            self.ended_at = self.ended_at.max(record.ended_at());
+        }
+    }
+
+    fn settle(&mut self, touch: Touch, rollup: &TraceRollup) {
+        if touch.0 < self.settled {
+            return;
+        }
+        self.settled = touch.0;
+        match &mut self.told_start {
+            Some(told) => *told = rollup.started_at,
+            None => self.heard_at = rollup.started_at,
+        }
+        self.ended_at = rollup.ended_at;
+        self.rollup = rollup.clone();
+    }
+
+    fn started_at(&self) -> UnixNanos {
+        self.told_start.unwrap_or(self.heard_at)
+    }
+
+    /// As lists show it when these are its spans.
+    fn listed(&self, spans: &[Span], silent_before: Option<UnixNanos>) -> TraceRollup {
+        let (started_at, ended_at) = (self.started_at(), self.ended_at);
+        let mut listed = TraceRollup { started_at, ended_at, ..self.rollup.clone() };
+        let is_open = spans.iter().any(|span| !span.status.is_terminal());
+        let silent = |since| spans.iter().filter(|span| !span.is_ended()).all(|span| span.seen_at < since);
+        let runs = matches!(listed.status, Outcome::Pending | Outcome::Running);
+        if runs && is_open && silent_before.is_some_and(silent) {
+            listed.status = Outcome::Abandoned;
+        }
+        listed
+    }
+}
+
+/// Every trace that was written to.
+fn traces(events: &[Event]) -> BTreeMap<(TenantId, TraceId), Row> {
+    let mut rows: BTreeMap<(TenantId, TraceId), Row> = BTreeMap::new();
+    for event in events {
+        match event {
+            Event::Spans(batch) => {
+                let mut by_trace: BTreeMap<(TenantId, TraceId), Vec<&Span>> = BTreeMap::new();
+                for record in batch {
+                    by_trace.entry((record.tenant.clone(), record.trace_id)).or_default().push(record);
+                }
+                for (trace, records) in by_trace {
+                    let trace_id = trace.1;
+                    rows.entry(trace).or_insert_with(|| Row::new(trace_id)).touch(&records);
+                }
+            }
+            Event::Rollups(rollups) => {
+                for (tenant, touch, rollup) in rollups {
+                    if let Some(row) = rows.get_mut(&(tenant.clone(), rollup.trace_id)) {
+                        row.settle(*touch, rollup);
+                    }
+                }
+            }
+            Event::DeadLetters(_) => {}
+        }
+    }
+    rows
+}
+
+/// The traces of a tenant with their spans, newest start first.
+fn newest_first(events: &[Event], tenant: &TenantId) -> Vec<(Row, Vec<Span>)> {
+    let mut by_trace: BTreeMap<TraceId, Vec<Span>> = BTreeMap::new();
+    for span in spans(events, |record| record.tenant == *tenant) {
+        by_trace.entry(span.trace_id).or_default().push(span);
+    }
+    let rows = traces(events).into_iter().filter(|((owner, _), _)| owner == tenant);
+    let mut found: Vec<(Row, Vec<Span>)> =
+        rows.map(|((_, trace_id), row)| (row, by_trace.remove(&trace_id).unwrap_or_default())).collect();
+    found.sort_by_key(|(row, _)| std::cmp::Reverse((row.started_at(), row.rollup.trace_id)));
+    found
+}
+
+/// Whether a trace, or any span of it, carries this value.
+fn carries(row: &Row, spans: &[Span], field: Field, value: &str) -> bool {
+    let of_trace = match field {
+        Field::ExecutionId => &row.rollup.execution_id,
+        _ => &row.rollup.job_id,
+    };
+    of_trace.as_deref() == Some(value) || spans.iter().any(|span| span.fields.text(field) == Some(value))
+}
+
+#[async_trait]
+impl SpanWriter for Opened {
+    async fn write_spans(&self, batch: &[Span]) -> Result<()> {
+        self.note("write spans", Event::Spans(batch.to_vec()))
+    }
+
+    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+        self.note("write dead letters", Event::DeadLetters(letters.len()))
+    }
+}
+
+#[async_trait]
+impl TraceReader for Opened {
+    async fn trace_rows(
+        &self,
+        tenant: &TenantId,
+        trace_id: TraceId,
+        detail: Detail,
+        limit: usize,
+    ) -> Result<Vec<Span>> {
+        self.ask("read a trace", |events| {
+            let spans = spans(events, |record| record.trace_id == trace_id && record.tenant == *tenant);
+            spans.into_iter().take(limit.saturating_add(1)).map(|span| at_detail(span, detail)).collect()
+        })
+    }
+
+    async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
+        self.ask("find the traces of an execution", |events| {
+            let found = newest_first(events, tenant).into_iter();
+            let found = found.filter(|(row, spans)| carries(row, spans, Field::ExecutionId, execution_id));
+            found.map(|(row, _)| row.rollup.trace_id).take(limit).collect()
+        })
+    }
+
+    async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
+        self.ask("search traces", |events| {
+            let mut found = Vec::new();
+            for (row, spans) in newest_first(events, tenant) {
+                let listed = row.listed(&spans, query.silent_before);
+                let place = Cursor { started_at: listed.started_at, trace_id: listed.trace_id };
+                let is = |field, wanted: &Option<String>| {
+                    wanted.as_ref().is_none_or(|wanted| carries(&row, &spans, field, wanted))
+                };
+                let wanted = query.service.as_ref().is_none_or(|service| listed.services.contains(service))
+                    && query.status.is_none_or(|status| listed.status == status)
+                    && is(Field::ExecutionId, &query.execution_id)
+                    && is(Field::JobId, &query.job_id)
+                    && query.from.is_none_or(|from| place.started_at >= from)
+                    && query.to.is_none_or(|to| place.started_at < to)
+                    && query
+                        .cursor
+                        .is_none_or(|cursor| (place.started_at, place.trace_id) < (cursor.started_at, cursor.trace_id));
+                if wanted {
+                    found.push((place, listed));
+                }
+            }
+            let limit = query.limit.clamp(1, TraceQuery::MAX_LIMIT) as usize;
+            let next = (found.len() > limit).then(|| found[limit - 1].0);
+            Page { items: found.into_iter().take(limit).map(|(_, listed)| listed).collect(), next }
+        })
+    }
+}
+
+#[async_trait]
+impl RollupStore for Opened {
+    async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>> {
+        self.ask("find unsettled traces", |events| {
+            let unsettled = traces(events).into_iter().filter(|(_, row)| row.settled < row.touched);
+            unsettled.map(|(trace, _)| trace).take(limit).collect()
+        })
+    }
+
+    async fn rows_to_settle(&self, asked: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
+        self.ask("read traces to settle", |events| {
+            let of_asked = |record: &Span| {
+                asked.iter().any(|(tenant, trace_id)| *trace_id == record.trace_id && *tenant == record.tenant)
+            };
+            let rows = spans(events, of_asked).into_iter().take(limit.saturating_add(1));
+            let rows = rows.map(|span| at_detail(span, Detail::Rollup)).collect();
+            let known = traces(events).into_iter().filter(|(trace, _)| asked.contains(trace));
+            let traces = known.map(|((tenant, trace_id), row)| (tenant, trace_id, Touch(row.touched))).collect();
+            ToSettle { traces, rows }
+        })
+    }
+
+    async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()> {
+        self.note("write roll-ups", Event::Rollups(rollups.to_vec()))
+    }
+}
+
+#[async_trait]
+impl Maintenance for Opened {
+    async fn migrate_up(&self) -> Result<()> {
+        self.history("migrate up")?.get_or_insert_default();
+        Ok(())
+    }
+
+    async fn migrate_down(&self) -> Result<()> {
+        *self.history("migrate down")? = None;
+        Ok(())
+    }
+
+    async fn migrations(&self) -> Result<Vec<MigrationState>> {
+        let applied = self.history("read the migrations")?.is_some();
+        Ok(vec![MigrationState { version: 1, name: "memory".into(), applied }])
+    }
+
+    async fn prepare_days(&self, _now: UnixNanos) -> Result<()> {
+        Ok(())
+    }
+
+    async fn size(&self) -> Result<StoreSize> {
+        self.ask("measure the store", |events| {
+            let letters = |event: &Event| if let Event::DeadLetters(count) = event { *count as u64 } else { 0 };
+            let known = spans(events, |_| true);
+            StoreSize {
+                bytes: known.iter().map(|span| span.weight() as u64).sum(),
+                open_spans: known.iter().filter(|span| !span.is_ended()).count() as u64,
+                dead_letters: events.iter().map(letters).sum(),
+            }
+        })
+    }
+
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}
