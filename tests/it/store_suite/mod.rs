@@ -53,6 +53,7 @@ macro_rules! run {
                 spans::a_batch_is_stored_whole_or_not_at_all_to_a_reader,
                 spans::batches_of_any_size_are_stored,
                 searching::a_trace_is_listed_from_its_first_span_on,
+                searching::a_trace_began_with_its_earliest_start_whenever_it_was_heard_of,
                 searching::an_open_trace_that_is_silent_reads_as_abandoned,
                 searching::every_filter_holds_alone_and_with_others,
                 searching::pages_hold_every_trace_once,

@@ -76,6 +76,20 @@ pub async fn a_trace_is_listed_from_its_first_span_on(store: &Store) {
     assert_eq!(of(2).started_at, NOW, "the time it was first heard of");
 }
 
+pub async fn a_trace_began_with_its_earliest_start_whenever_it_was_heard_of(store: &Store) {
+    // By a clock that is ahead of ours, so that each is heard of before it starts.
+    let ahead = NOW.plus(90 * SECOND);
+    let began = || async { search(store, &everything()).await.items[0].started_at };
+    write(store, [ended(1, 1, ahead.plus(SECOND))]).await;
+    assert_eq!(began().await, NOW, "no start is known");
+    write(store, [started(1, 1, ahead)]).await;
+    assert_eq!(began().await, ahead);
+    write(store, [ended(1, 2, ahead.plus(SECOND))]).await;
+    assert_eq!(began().await, ahead, "an unknown start says nothing");
+    write(store, [started(1, 2, ahead.plus(-1)), whole(1, 3, ahead.plus(1))]).await;
+    assert_eq!(began().await, ahead.plus(-1));
+}
+
 pub async fn an_open_trace_that_is_silent_reads_as_abandoned(store: &Store) {
     write(store, [started(1, 1, NOW), started(2, 1, NOW), whole(3, 1, NOW)]).await;
     let open = |trace| TraceRollup { status: Outcome::Running, open_count: 1, ..rollup(trace, NOW) };

@@ -1,7 +1,8 @@
 -- Traces that were written to: new ones get a row, those that are known have their bounds widened and are unsettled.
 -- PostgreSQL's least and greatest pass over NULL. No indexed column of a known and unsettled trace changes, unless an
--- earlier start is told. has_open is the row's own, not what a look at open_spans would say: this statement may have
--- waited for another writer's commit, which its snapshot does not show.
+-- earlier start is told. Without a day no start was told, and started_at is when the trace was heard of, which the first
+-- start that is told replaces. has_open is the row's own, not what a look at open_spans would say: this statement may
+-- have waited for another writer's commit, which its snapshot does not show.
 INSERT INTO tracefall.traces AS known
     (trace_id, tenant, first_day, last_day, started_at, started_ns, ended_at, ended_ns, created_at, has_open)
 SELECT trace_id, tenant, date '1970-01-01' + first_day, date '1970-01-01' + last_day, started_at, started_ns, ended_at,
@@ -15,9 +16,10 @@ ON CONFLICT (trace_id, tenant) DO UPDATE SET
     has_open = known.has_open OR excluded.has_open,
     first_day = least(known.first_day, excluded.first_day),
     last_day = greatest(known.last_day, excluded.last_day),
-    started_at = least(known.started_at, excluded.started_at),
-    started_ns = CASE WHEN (excluded.started_at, excluded.started_ns) < (known.started_at, known.started_ns)
-        THEN excluded.started_ns ELSE known.started_ns END,
+    started_at = CASE WHEN (excluded.first_day IS NULL, excluded.started_at, excluded.started_ns)
+        < (known.first_day IS NULL, known.started_at, known.started_ns) THEN excluded.started_at ELSE known.started_at END,
+    started_ns = CASE WHEN (excluded.first_day IS NULL, excluded.started_at, excluded.started_ns)
+        < (known.first_day IS NULL, known.started_at, known.started_ns) THEN excluded.started_ns ELSE known.started_ns END,
     ended_at = greatest(known.ended_at, excluded.ended_at),
     ended_ns = CASE WHEN known.ended_at IS NULL OR (excluded.ended_at, excluded.ended_ns) > (known.ended_at, known.ended_ns)
         THEN excluded.ended_ns ELSE known.ended_ns END
