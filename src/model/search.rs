@@ -20,7 +20,7 @@ pub struct TraceQuery {
     pub from: Option<UnixNanos>,
     /// Started before this instant.
     pub to: Option<UnixNanos>,
-    /// Open traces of whose open spans nothing was heard since this instant read as abandoned.
+    /// Running traces with open spans of which nothing was heard since this instant read as abandoned.
     pub silent_before: Option<UnixNanos>,
     /// Continue after this one.
     pub cursor: Option<Cursor>,

@@ -116,13 +116,17 @@ fn newest_first(instants: Instants) -> String {
     format!("{} DESC, trace_id DESC", instants.columns("started_at").replace(',', " DESC, "))
 }
 
-/// The status of a trace as it reads: one that is open, and of whose open spans none gave a sign of life since
-/// `silent_before`, is abandoned. Only open traces cost a look at `open_spans`.
+/// The status of a trace as it reads: one that runs and has open spans is abandoned when nothing was heard since
+/// `silent_before` of them, nor of completions that wait for their start. Its roll-up may be older than its spans, so these
+/// are looked at; only of traces that run.
 fn status_as_read(silent_before: &str, tenant: &str, Dialect { schema, instants, .. }: &Dialect<'_>) -> String {
+    const OPEN: &str = "IN ('pending', 'running')";
+    let of_trace = format!(
+        "SELECT 1 FROM {schema}open_spans WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant}"
+    );
     format!(
-        "CASE WHEN status IN ('pending', 'running') AND open_count > 0 AND NOT EXISTS (SELECT 1 FROM {schema}open_spans \
-         WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant} \
-         AND ({}) >= ({silent_before})) THEN 'abandoned' ELSE status END",
+        "CASE WHEN status {OPEN} AND EXISTS ({of_trace} AND open_spans.status {OPEN}) \
+         AND NOT EXISTS ({of_trace} AND ({}) >= ({silent_before})) THEN 'abandoned' ELSE status END",
         instants.columns("seen_at"),
     )
 }

@@ -55,6 +55,7 @@ macro_rules! run {
                 searching::a_trace_is_listed_from_its_first_span_on,
                 searching::a_trace_began_with_its_earliest_start_whenever_it_was_heard_of,
                 searching::an_open_trace_that_is_silent_reads_as_abandoned,
+                searching::a_trace_is_abandoned_by_its_spans_and_not_by_an_old_rollup,
                 searching::every_filter_holds_alone_and_with_others,
                 searching::pages_hold_every_trace_once,
                 searching::an_execution_has_all_its_traces_newest_first,

@@ -113,6 +113,23 @@ pub async fn an_open_trace_that_is_silent_reads_as_abandoned(store: &Store) {
     }
 }
 
+pub async fn a_trace_is_abandoned_by_its_spans_and_not_by_an_old_rollup(store: &Store) {
+    write(store, [started(1, 1, NOW), started(2, 1, NOW)]).await;
+    let open = TraceRollup { status: Outcome::Running, open_count: 1, ..rollup(1, NOW) };
+    store.rollups.write_rollups(&[(tenant(), Touch(1), open)]).await.unwrap();
+    let status = |trace: u64| async move {
+        let query = TraceQuery { silent_before: Some(NOW.plus(60 * SECOND)), ..everything() };
+        let items = search(store, &query).await.items;
+        items.into_iter().find(|item| item.trace_id == trace_id(trace)).unwrap().status
+    };
+    assert_eq!(status(1).await, Outcome::Abandoned);
+    assert_eq!(status(2).await, Outcome::Abandoned, "a trace without a roll-up, too");
+    let mut end = ended(1, 1, NOW.plus(90 * SECOND));
+    end.seen_at = NOW.plus(90 * SECOND);
+    write(store, [end]).await;
+    assert_eq!(status(1).await, Outcome::Running, "it ended, and is settled in a moment");
+}
+
 pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
     let at = |trace: u64| NOW.plus(trace as i64 * SECOND);
     let carrying = |trace, field, text: &str| {
