@@ -123,7 +123,11 @@ async fn write_to_all(stores: &Stores, batch: &[Span]) {
 }
 
 /// As the pipeline does it, ordered by trace.
-async fn roll_up(store: &Store, asked: &[(TenantId, TraceId)], now: UnixNanos) -> Vec<(TenantId, Touch, TraceRollup)> {
+pub async fn roll_up(
+    store: &Store,
+    asked: &[(TenantId, TraceId)],
+    now: UnixNanos,
+) -> Vec<(TenantId, Touch, TraceRollup)> {
     let read = store.rollups.rows_to_settle(asked, 100_000).await.unwrap();
     let mut rows: BTreeMap<(TenantId, TraceId), Vec<Span>> = BTreeMap::new();
     for row in read.rows {

@@ -20,6 +20,7 @@ pub struct TestServer {
     pub client: Client,
     pub folder: TempDir,
     settings: Settings,
+    clock: Clock,
 }
 
 /// Settings for a server in `folder` on a free port.
@@ -37,21 +38,26 @@ impl TestServer {
 
     /// With settings that differ from the defaults.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::at(Clock::system(), change).await
+    }
+
+    /// By a clock of the test's own.
+    pub async fn at(clock: Clock, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings(&folder);
         change(&mut settings);
-        Self::in_folder(folder, settings).await
+        Self::in_folder(folder, settings, clock).await
     }
 
-    async fn in_folder(folder: TempDir, settings: Settings) -> Self {
-        let running = app::start(&settings, Clock::system()).await.unwrap();
-        Self { running, client: client(), folder, settings }
+    async fn in_folder(folder: TempDir, settings: Settings, clock: Clock) -> Self {
+        let running = app::start(&settings, clock.clone()).await.unwrap();
+        Self { running, client: client(), folder, settings, clock }
     }
 
     /// Stops it as SIGTERM would and starts another on the same store.
     pub async fn restart(self) -> Self {
         self.running.stop().await;
-        Self::in_folder(self.folder, self.settings).await
+        Self::in_folder(self.folder, self.settings, self.clock).await
     }
 
     pub fn address(&self) -> SocketAddr {
