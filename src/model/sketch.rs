@@ -142,6 +142,10 @@ impl<'a> Reader<'a> {
         span.created_at = span.started_at.or(span.ended_at()).unwrap_or(START);
         span.seen_at =
             extra.heard_at.unwrap_or_else(|| span.ended_at().unwrap_or(span.created_at).max(span.created_at));
+        if span.is_ended() {
+            // Sent as a whole.
+            span.created_at = span.seen_at;
+        }
         Ok((span, extra.skew_ns))
     }
 
