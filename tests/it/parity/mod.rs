@@ -73,7 +73,7 @@ fn seeds(few: u64, many: u64) -> Range<u64> {
 
 #[tokio::test]
 async fn random_traffic_reads_alike_from_every_store() {
-    for seed in seeds(2, 60) {
+    for seed in seeds(2, 30) {
         let Some(mut stores) = Stores::new().await else { return };
         let _seed = Seed(seed);
         let mut dice = Dice(seed);
