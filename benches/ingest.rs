@@ -38,6 +38,20 @@ async fn main() {
     let rate = median(&mut rates);
     println!("median: wall {:.2}, CPU {:.2}, {rate:.0} spans/s", median(&mut walls), median(&mut cpus));
     load::print_acknowledgements(None, rate).await;
+    println!("CPU a span in µs, and the ratio to plain spans:");
+    let (mut pairs, mut duplicates) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let rows = Rows::new(spans, round as u64);
+        let mut told = Vec::new();
+        for traffic in [Traffic::Plain, Traffic::Pairs, Traffic::Duplicates] {
+            let measured = load::whole_path(&rows, traffic, None, || Duration::ZERO).await;
+            println!("{round:>5}  {traffic:?}: {:.1} ({:.0} spans/s)", measured.cpu_us(), measured.rate());
+            told.push(measured.cpu_us());
+        }
+        pairs.push(told[1] / told[0]);
+        duplicates.push(told[2] / told[0]);
+    }
+    println!("median: pairs {:.2} (two records each), duplicates {:.2}", median(&mut pairs), median(&mut duplicates));
 }
 
 /// rusqlite: one connection, one prepared statement, the rows of the round in key order within each transaction.

@@ -232,6 +232,14 @@ fn skew_is_told_from_asynchrony_and_moved_only_on_request() {
 }
 
 #[test]
+fn a_completion_may_come_long_after_its_start_was_told() {
+    let hours = 3_600_000 * 3;
+    let waterfall = waterfall(&format!("a[0..](b[0..{hours}]{{heard=0}})"), hours, &Options::default());
+    let flags: Vec<_> = waterfall.rows.iter().flat_map(|row| &row.flags).collect();
+    assert_eq!(flags, [&Flag::Open], "no clock is wrong, and a parent lives as long as its children");
+}
+
+#[test]
 fn times_at_the_ends_of_the_range_do_not_overflow_and_do_not_stretch_the_picture() {
     let mut trace = sketch::trace("a[0..90](b[10..40] c[50..80] d[60..70])").unwrap();
     trace.spans[1].started_at = Some(UnixNanos::new(0));

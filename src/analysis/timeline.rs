@@ -39,12 +39,19 @@ const EARLIEST: UnixNanos = UnixNanos::new(946_684_800_000_000_000);
 /// the tolerance that Kerberos made usual (RFC 4120, section 1.3).
 const AHEAD_NS: i64 = 300 * 1_000_000_000;
 
-/// Whether a told time lies before 2000, or more than five minutes after the service last heard of the span.
-pub fn is_clock_suspect(span: &Span) -> bool {
-    [span.started_at, span.ended_at()]
-        .into_iter()
-        .flatten()
-        .any(|at| at < EARLIEST || at.since(span.seen_at) > AHEAD_NS)
+/// Whether a told time lies before 2000, a start more than five minutes after the service first heard of the span, or an
+/// end more than five minutes after `now` (a completion may come long after its start was told).
+pub fn is_clock_suspect(span: &Span, now: UnixNanos) -> bool {
+    is_start_suspect(span) || is_absurd(span.ended_at(), now)
+}
+
+/// The part of [`is_clock_suspect`] that needs no clock of ours.
+pub(super) fn is_start_suspect(span: &Span) -> bool {
+    is_absurd(span.started_at, span.created_at)
+}
+
+fn is_absurd(told: Option<UnixNanos>, heard_at: UnixNanos) -> bool {
+    told.is_some_and(|at| at < EARLIEST || at.since(heard_at) > AHEAD_NS)
 }
 
 impl Timeline {
@@ -58,11 +65,11 @@ impl Timeline {
     /// - A span that has ended at an unknown time lasts as long as its children show.
     /// - A placeholder spans its orphans.
     pub fn new(trace: &Trace, tree: &Tree, now: UnixNanos, deadline_ns: i64) -> Self {
-        let alive = last_signs_of_life(trace, tree);
+        let alive = last_signs_of_life(trace, tree, now);
         let mut slots = vec![Slot::at(now); tree.node_count()];
         for &node in tree.pre_order() {
             slots[node] = if tree.is_placeholder(node) {
-                Slot::at(earliest_start(trace, tree.children(node)))
+                Slot::at(earliest_start(trace, tree.children(node), now))
             } else {
                 let parent_start = tree.parent(node).map(|parent| slots[parent].start);
                 place(&trace.spans[node], parent_start, alive[node], now, deadline_ns)
@@ -127,9 +134,13 @@ impl Slot {
     }
 }
 
-/// When each node, or anything below it, was last heard of.
-fn last_signs_of_life(trace: &Trace, tree: &Tree) -> Vec<UnixNanos> {
-    let mut alive: Vec<UnixNanos> = trace.spans.iter().map(|span| span.seen_at).collect();
+/// When each node, or anything below it, last gave a sign of life: an ended span its end.
+fn last_signs_of_life(trace: &Trace, tree: &Tree, now: UnixNanos) -> Vec<UnixNanos> {
+    let sign = |span: &Span| match span.ended_at() {
+        Some(ended_at) => ended_at.min(now),
+        None => span.seen_at,
+    };
+    let mut alive: Vec<UnixNanos> = trace.spans.iter().map(sign).collect();
     let last = alive.iter().copied().max().unwrap_or_default();
     alive.resize(tree.node_count(), UnixNanos::default());
     for &node in tree.pre_order().iter().rev() {
@@ -143,12 +154,12 @@ fn last_signs_of_life(trace: &Trace, tree: &Tree) -> Vec<UnixNanos> {
     alive
 }
 
-fn earliest_start(trace: &Trace, orphans: &[usize]) -> UnixNanos {
+fn earliest_start(trace: &Trace, orphans: &[usize], now: UnixNanos) -> UnixNanos {
     let spans = || orphans.iter().map(|node| &trace.spans[*node]);
     let told = |keep: &dyn Fn(&Span) -> bool| {
         spans().filter(|span| keep(span)).filter_map(|span| span.started_at.or(span.ended_at())).min()
     };
-    told(&|span| !is_clock_suspect(span))
+    told(&|span| !is_clock_suspect(span, now))
         .or_else(|| told(&|_| true))
         .or_else(|| spans().map(|span| span.created_at).min())
         .unwrap_or_default()
@@ -169,7 +180,7 @@ fn place(span: &Span, parent_start: Option<UnixNanos>, alive_at: UnixNanos, now:
         outcome: Some(if silent { Outcome::Abandoned } else { span.status.into() }),
         unknown_start: span.started_at.is_none(),
         unknown_end: span.status.is_terminal() && span.end.is_none(),
-        clock_suspect: is_clock_suspect(span),
+        clock_suspect: is_clock_suspect(span, now),
         backwards_ns: span.duration_ns().map_or(0, |ns| ns.min(0).saturating_neg()),
         ..Slot::at(start)
     }

@@ -9,7 +9,7 @@ use crate::model::ids::SpanId;
 use crate::model::span::Span;
 use crate::model::trace::Trace;
 
-use super::timeline::is_clock_suspect;
+use super::timeline::is_start_suspect;
 
 /// The spans of a trace as a forest. Nodes `0..span_count` are the spans, by their place in the trace; the nodes after
 /// them are placeholders, one for each parent id that no span has. Every node is in the forest exactly once.
@@ -147,7 +147,7 @@ impl Tree {
         let key = |node: usize| {
             let span = if self.is_placeholder(node) { self.children(node)[0] } else { node };
             let class = if self.is_placeholder(node) { 1 } else { 2 * u8::from(cut[node]) };
-            (class, is_clock_suspect(&spans[span]), keys[span])
+            (class, is_start_suspect(&spans[span]), keys[span])
         };
         let mut roots: Vec<usize> = (0..self.node_count()).filter(|node| self.parents[*node].is_none()).collect();
         roots.sort_by_cached_key(|node| key(*node));

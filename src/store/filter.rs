@@ -117,16 +117,18 @@ fn newest_first(instants: Instants) -> String {
 }
 
 /// The status of a trace as it reads: one that runs and has open spans is abandoned when nothing was heard since
-/// `silent_before` of them, nor of completions that wait for their start. Its roll-up may be older than its spans, so these
-/// are looked at; only of traces that run.
+/// `silent_before` of them, nor of completions that wait for their start, and no span has ended since. Its roll-up may be
+/// older than its spans, so these are looked at; only of traces that run.
 fn status_as_read(silent_before: &str, tenant: &str, Dialect { schema, instants, .. }: &Dialect<'_>) -> String {
     const OPEN: &str = "IN ('pending', 'running')";
     let of_trace = format!(
         "SELECT 1 FROM {schema}open_spans WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = {tenant}"
     );
     format!(
-        "CASE WHEN status {OPEN} AND EXISTS ({of_trace} AND open_spans.status {OPEN}) \
+        "CASE WHEN status {OPEN} AND (ended_at IS NULL OR ({}) < ({silent_before})) \
+         AND EXISTS ({of_trace} AND open_spans.status {OPEN}) \
          AND NOT EXISTS ({of_trace} AND ({}) >= ({silent_before})) THEN 'abandoned' ELSE status END",
+        instants.columns("ended_at"),
         instants.columns("seen_at"),
     )
 }

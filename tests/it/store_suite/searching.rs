@@ -124,6 +124,8 @@ pub async fn a_trace_is_abandoned_by_its_spans_and_not_by_an_old_rollup(store: &
     };
     assert_eq!(status(1).await, Outcome::Abandoned);
     assert_eq!(status(2).await, Outcome::Abandoned, "a trace without a roll-up, too");
+    write(store, [whole(2, 2, NOW.plus(90 * SECOND))]).await;
+    assert_eq!(status(2).await, Outcome::Running, "a span that ended since is a sign of life");
     let mut end = ended(1, 1, NOW.plus(90 * SECOND));
     end.seen_at = NOW.plus(90 * SECOND);
     write(store, [end]).await;

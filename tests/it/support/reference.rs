@@ -168,7 +168,8 @@ impl Row {
         let is_open = spans.iter().any(|span| !span.status.is_terminal());
         let silent = |since| spans.iter().filter(|span| !span.is_ended()).all(|span| span.seen_at < since);
         let runs = matches!(listed.status, Outcome::Pending | Outcome::Running);
-        if runs && is_open && silent_before.is_some_and(silent) {
+        let none_ended = |since| ended_at.is_none_or(|at| at < since);
+        if runs && is_open && silent_before.is_some_and(|since| silent(since) && none_ended(since)) {
             listed.status = Outcome::Abandoned;
         }
         listed
