@@ -253,10 +253,10 @@ CREATE TABLE tracefall.leases (
     until  timestamptz NOT NULL
 );
 
--- How far a recurring job has come.
+-- How far a recurring or a long job has come, in the job's own words.
 CREATE TABLE tracefall.checkpoints (
     name    text PRIMARY KEY,
-    reached timestamptz NOT NULL
+    reached text NOT NULL
 );
 
 -- Spans as people read them: span ids in hex, open ones among the ended.

@@ -1,6 +1,7 @@
 -- The tables of the days and the view spans, whose names are not known here, are dropped by the service before this runs.
 DROP VIEW trace_spans;
 DROP VIEW IF EXISTS spans;
+DROP TABLE checkpoints;
 DROP TABLE dead_letters;
 DROP TABLE traces;
 DROP TABLE resources;

@@ -236,6 +236,12 @@ CREATE TABLE dead_letters (
     refused_at INTEGER NOT NULL
 );
 
+-- How far a recurring or a long job has come, in the job's own words.
+CREATE TABLE checkpoints (
+    name    TEXT PRIMARY KEY,
+    reached TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- Spans as people read them: ids in hex, times in ISO 8601, open ones among the ended.
 CREATE VIEW trace_spans AS
 WITH rows AS (

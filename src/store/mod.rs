@@ -6,6 +6,7 @@
 mod columns;
 pub mod error;
 mod filter;
+pub mod foreign;
 mod grants;
 mod postgres;
 mod resources;
@@ -36,6 +37,7 @@ pub struct Store {
     pub spans: Arc<dyn SpanWriter>,
     pub traces: Arc<dyn TraceReader>,
     pub rollups: Arc<dyn RollupStore>,
+    pub checkpoints: Arc<dyn Checkpoints>,
     pub maintenance: Arc<dyn Maintenance>,
     /// Batches that it writes at a time; those written together must share no trace.
     pub writers: usize,
@@ -147,6 +149,16 @@ pub trait RollupStore: Send + Sync {
 
     /// Stores roll-ups. A trace written to since its touch stays unsettled.
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()>;
+}
+
+/// Remembers how far long jobs have come.
+#[async_trait]
+pub trait Checkpoints: Send + Sync {
+    /// What was last noted under a name; `None` before the first time. Reads everything committed before the call.
+    async fn checkpoint(&self, name: &str) -> Result<Option<String>>;
+
+    /// Notes how far a job has come, in its own words, in the place of what was noted before.
+    async fn set_checkpoint(&self, name: &str, reached: &str) -> Result<()>;
 }
 
 /// Keeps the store itself in order.

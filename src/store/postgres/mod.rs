@@ -10,6 +10,8 @@
 
 mod copy;
 mod days;
+pub(super) mod foreign;
+mod jobs;
 mod maintenance;
 #[cfg(test)]
 mod plans;
@@ -41,7 +43,7 @@ use crate::settings::store::{PostgresLocation, PostgresSettings};
 /// A connection idle for longer is asked whether it still lives before it is used.
 const ASK_AFTER: Duration = Duration::from_secs(2);
 
-/// The four jobs of a store, over one database.
+/// The five jobs of a store, over one database.
 struct Postgres {
     writer: PgPool,
     readers: PgPool,
@@ -70,7 +72,14 @@ pub(super) async fn open(location: &PostgresLocation, settings: &PostgresSetting
         conflicts: Conflicts::default(),
     });
     let writers = settings.writer_connections.max(1) as usize;
-    Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store, writers })
+    Ok(Store {
+        spans: store.clone(),
+        traces: store.clone(),
+        rollups: store.clone(),
+        checkpoints: store.clone(),
+        maintenance: store,
+        writers,
+    })
 }
 
 fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<PgPool> {

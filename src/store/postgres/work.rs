@@ -46,6 +46,8 @@ pub(super) enum Mode {
     Write,
     /// All statements see one state.
     Read,
+    /// As [`Mode::Read`], of tables that are not ours, whose values are to read the same whatever the database's settings.
+    Foreign,
     /// Changes tables: waits but shortly for others, since others wait behind it.
     Define,
 }
@@ -56,10 +58,17 @@ impl Mode {
     const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
          SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
 
+    /// Instants in UTC, numbers in full; and pages in the order of an index are never sorted instead.
+    const IN_ORDER: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; \
+         SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; \
+         SET LOCAL lock_timeout = 2000; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+         SET LOCAL enable_sort = off; SET LOCAL jit = off";
+
     pub(super) fn begin(self, limits: Limits) -> String {
         let (begin, more) = match self {
             Mode::Write => ("BEGIN", Self::BY_INDEX),
             Mode::Read => ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Self::BY_INDEX),
+            Mode::Foreign => ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Self::IN_ORDER),
             Mode::Define => ("BEGIN", "SET LOCAL lock_timeout = 2000"),
         };
         // Planning for each value anew costs ten times what running takes: every partition is looked at. Which of them a

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod encode;
+mod jobs;
 mod maintenance;
 #[cfg(test)]
 mod plans;
@@ -44,7 +45,7 @@ const ROWS_PER_STATEMENT: usize = 256;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The four jobs of a store, over one file.
+/// The five jobs of a store, over one file.
 struct Sqlite {
     path: PathBuf,
     writer: SqlitePool,
@@ -84,7 +85,14 @@ pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store
     let checkpoints = Checkpoints::start(checkpointer.clone());
     let resources = Resources::default();
     let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, checkpointer, checkpoints, resources });
-    Ok(Store { spans: store.clone(), traces: store.clone(), rollups: store.clone(), maintenance: store, writers: 1 })
+    Ok(Store {
+        spans: store.clone(),
+        traces: store.clone(),
+        rollups: store.clone(),
+        checkpoints: store.clone(),
+        maintenance: store,
+        writers: 1,
+    })
 }
 
 fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> SqliteConnectOptions {
