@@ -3,6 +3,7 @@
 
 mod client;
 mod config;
+mod import;
 mod keys;
 mod maintain;
 mod migrate;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::pipeline::import::ImportError;
 use crate::settings::{Overrides, Settings, SettingsError, Sources};
 use crate::store::StoreError;
 
@@ -45,6 +47,8 @@ pub enum Command {
     Migrate(migrate::Migrate),
     /// Do what the store needs now and then: a timer's form of what the service does by itself.
     Maintain(maintain::Maintain),
+    /// Copy the spans that a program wrote into a PostgreSQL table by itself.
+    Import(import::Import),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Config),
@@ -76,6 +80,10 @@ pub enum CliError {
     Store(#[from] StoreError),
     #[error("the schema is not up to date: run tracefall migrate up")]
     NotMigrated,
+    #[error("{0}")]
+    Source(String),
+    #[error("{error}{}", if *.can_go_on { "; the same command goes on where this one stopped" } else { "" })]
+    Import { error: ImportError, can_go_on: bool },
     #[error("{0}")]
     Start(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
@@ -122,6 +130,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Traces(command) => command.run().await,
         Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Maintain(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
         Command::Keys(command) => command.run(),
     }

@@ -11,6 +11,7 @@
 //! means that they are committed. [`Pipeline::drain`] writes all that was taken before it returns.
 
 mod batch;
+pub mod import;
 mod queue;
 mod settle;
 mod upkeep;

@@ -31,7 +31,7 @@ pub(super) struct TraceKey {
 const MAX_ROWS: usize = 100_000;
 /// Traces settled at once.
 const CHUNK: usize = 256;
-/// Unsettled traces asked for at once at the start.
+/// Unsettled traces of an earlier process that are asked for at once.
 const RECOVERY_PAGE: usize = 10_000;
 
 pub(super) struct Settler {
@@ -68,7 +68,7 @@ impl Settler {
 
     /// Runs until the writer is gone, then settles what is left and ends.
     pub async fn run(mut self) {
-        self.recover().await;
+        let mut more = self.recover().await;
         let mut tick = tokio::time::interval((self.quiet / 2).max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -77,7 +77,12 @@ impl Settler {
                     Some(traces) => self.note(traces),
                     None => break,
                 },
-                _ = tick.tick() => self.settle_due(false).await,
+                _ = tick.tick() => {
+                    self.settle_due(false).await;
+                    if more && self.waiting.is_empty() {
+                        more = self.recover().await;
+                    }
+                }
             }
         }
         self.settle_due(true).await;
@@ -90,17 +95,22 @@ impl Settler {
         }
     }
 
-    /// Takes up what an earlier process left unsettled. A store that is away is asked again with the next start; the
-    /// traces are settled anyway when they are written to.
-    async fn recover(&mut self) {
+    /// Takes up what an earlier process left unsettled, a page of it, and says whether there may be more. A store that is
+    /// away is asked again with the next start; the traces are settled anyway when they are written to.
+    async fn recover(&mut self) -> bool {
         match self.rollups.unsettled(RECOVERY_PAGE).await {
             Ok(traces) => {
                 if !traces.is_empty() {
                     tracing::info!(traces = traces.len(), "settling what an earlier process left unsettled");
                 }
+                let more = traces.len() >= RECOVERY_PAGE;
                 self.note(traces.into_iter().map(|(tenant, trace_id)| TraceKey { tenant, trace_id }).collect());
+                more
             }
-            Err(error) => tracing::warn!(%error, "cannot ask for unsettled traces"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask for unsettled traces");
+                false
+            }
         }
     }
 

@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("query", &["model", "clock", "wire", "analysis", "store"]),
     ("access", &["model", "settings", "clock"]),
     ("http", &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store"]),
-    ("cli", &["model", "settings", "clock", "analysis", "render", "store", "access"]),
+    ("cli", &["model", "settings", "clock", "analysis", "render", "store", "pipeline", "access"]),
     ("telemetry", &["settings", "meters"]),
     ("app", &["clock", "meters", "settings", "store", "pipeline", "query", "access", "http", "telemetry"]),
 ];

@@ -163,6 +163,17 @@ pub(super) fn meaning(name: &str) -> Option<Meaning> {
     }
 }
 
+/// The canonical name of what a member says; `None` for one that becomes an attribute. A time keeps its name without the
+/// unit: `start_time_ms` is `started_at`.
+pub fn canonical_name(name: &str) -> Option<&'static str> {
+    let plain = match meaning(name)? {
+        StartedAt(_) => StartedAt(None),
+        EndedAt(_) => EndedAt(None),
+        other => other,
+    };
+    NAMES.iter().find(|(of, _)| *of == plain).and_then(|(_, names)| names.first().copied())
+}
+
 /// A name that ends with a unit, without it.
 pub(super) fn split_unit(name: &str) -> Option<(&str, Unit)> {
     UNITS.iter().find_map(|(suffix, unit)| Some((name.strip_suffix(suffix)?, *unit)))
@@ -258,6 +269,20 @@ mod tests {
         let spellings = NAMES.iter().flat_map(|(_, names)| names.iter()).chain(UNITS.iter().map(|(suffix, _)| suffix));
         for spelling in spellings {
             assert!(document.contains(&format!("`{spelling}`")), "docs/api.md does not tell of {spelling}");
+        }
+    }
+
+    #[test]
+    fn a_spelling_has_one_canonical_name() {
+        for (name, canonical) in [
+            ("spanID", Some("span_id")),
+            ("name", Some("operation")),
+            ("start_time_ms", Some("started_at")),
+            ("durationNs", Some("duration_ns")),
+            ("tags", Some("tags")),
+            ("child_spans", None),
+        ] {
+            assert_eq!(canonical_name(name), canonical, "{name}");
         }
     }
 

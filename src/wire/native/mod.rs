@@ -13,6 +13,7 @@ mod span;
 mod values;
 
 pub use encode::{encode, encode_into};
+pub use keys::canonical_name;
 
 use std::borrow::Cow;
 

@@ -45,7 +45,16 @@ FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace
 WHERE t.oid = to_regclass($1)";
 
 const TABLE_CELLS: [&str; 11] = [
-    "oid", "relkind", "name", "database", "role", "estimated_rows", "pages", "row_security", "is_empty", "heirs",
+    "oid",
+    "relkind",
+    "name",
+    "database",
+    "role",
+    "estimated_rows",
+    "pages",
+    "row_security",
+    "is_empty",
+    "heirs",
     "filenode",
 ];
 
@@ -104,7 +113,9 @@ fn found(host: &str, table: &PgRow, columns: &[PgRow]) -> Result<Found> {
 
     let (columns, key) = readable(&name, &role, columns)?;
     let order = match (kind, key.is_empty()) {
-        ("v", _) => Err("is a view, whose rows have no key to go on from after an interruption; import the table behind it"),
+        ("v", _) => {
+            Err("is a view, whose rows have no key to go on from after an interruption; import the table behind it")
+        }
         ("f", _) => Err("is a foreign table, which has no key here; import it from the database where it is"),
         ("r" | "m" | "p", false) => {
             Ok(Order::Key(key.iter().filter_map(|at| columns.get(*at)).map(|column| column.name.clone()).collect()))

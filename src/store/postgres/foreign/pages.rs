@@ -48,10 +48,7 @@ impl Statements {
             false => {
                 let columns = listed(&|(_, column)| format!("t.{}", column.quoted));
                 let values = listed(&|(index, column)| format!("CAST(${}::text AS {})", index + 1, column.sql_type));
-                let way = Way::Key {
-                    behind: format!("({columns}) > ({values})"),
-                    order: columns,
-                };
+                let way = Way::Key { behind: format!("({columns}) > ({values})"), order: columns };
                 (way, listed(&|(_, column)| format!("t.{}::text", column.quoted)))
             }
         };
@@ -143,7 +140,12 @@ impl Statements {
     }
 
     /// The rows, where the last of them is, and whether these are all.
-    async fn rows(&self, work: &mut Work, sql: String, bound: PgArguments) -> Result<(Vec<Row>, Option<Position>, bool)> {
+    async fn rows(
+        &self,
+        work: &mut Work,
+        sql: String,
+        bound: PgArguments,
+    ) -> Result<(Vec<Row>, Option<Position>, bool)> {
         // Safe: names and types as the server's catalogue quotes them, and placeholders.
         let mut stream = sqlx::query_with(AssertSqlSafe(sql), bound).fetch(&mut **work);
         let mut names: Vec<&str> = self.key.iter().map(String::as_str).collect();
