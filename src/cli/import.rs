@@ -79,7 +79,8 @@ impl Import {
         if let Some(store) = &store {
             store.maintenance.close().await;
         }
-        let report = done.map_err(|error| CliError::Import { error, can_go_on: store.is_some() && meter.has_read })?;
+        let can_go_on = store.is_some() && meter.has_read;
+        let report = done.map_err(|error| CliError::Import { can_go_on: can_go_on && error.is_passing(), error })?;
         let text = match self.json {
             true => serde_json::to_string_pretty(&report).map_err(std::io::Error::other)?,
             false => self.summary(facts, &report, &settings.store),

@@ -6,6 +6,7 @@ mod borders;
 mod cli;
 mod docs;
 mod http;
+mod import;
 mod kill;
 mod merge;
 mod neighbours;

@@ -42,6 +42,13 @@ pub enum ImportError {
     Busy(#[from] Busy),
 }
 
+impl ImportError {
+    /// Whether the next run, with nothing else changed, may come further.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Busy(_))
+    }
+}
+
 /// How to import.
 #[derive(Debug, Clone)]
 pub struct Plan {

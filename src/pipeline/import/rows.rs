@@ -102,9 +102,9 @@ mod tests {
     #[test]
     fn a_bad_row_costs_no_neighbour_and_is_named() {
         let rows = vec![
-            row("id=1", r#"{"trace_id":"1","span_id":"a"}"#),
+            row("id=1", r#"{"trace_id":"00000000000000a1","span_id":"a"}"#),
             row("id=2", r#"{"trace_id":null,"span_id":"b"}"#),
-            row("id=3", r#"{"trace_id":"1","span_id":"c"}"#),
+            row("id=3", r#"{"trace_id":"00000000000000a1","span_id":"c"}"#),
         ];
         let of = decoded(rows);
         assert_eq!(ids(&of), ["000000000000000a", "000000000000000c"]);
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!((of.refused[0].row.as_str(), of.refused[0].field.as_deref()), ("id=2", Some("trace_id")));
 
         // Whatever is wrong with the whole of it.
-        let of = decoded(vec![row("id=1", r#"{"trace_id":"1","span_id":"a"}"#), row("id=2", "{")]);
+        let of = decoded(vec![row("id=1", r#"{"trace_id":"00000000000000a1","span_id":"a"}"#), row("id=2", "{")]);
         assert_eq!((ids(&of).len(), of.refused[0].row.as_str()), (1, "id=2"));
         assert!(decoded(Vec::new()).refused.is_empty());
     }
@@ -121,7 +121,7 @@ mod tests {
     fn an_old_span_became_known_when_its_row_was_made() {
         let at = |seconds: u64| UnixNanos::new(1_767_000_000_000_000_000 + seconds * 1_000_000_000);
         let made = |created_at, times: String| {
-            let json = format!(r#"{{"trace_id":"1","span_id":"a"{times}}}"#);
+            let json = format!(r#"{{"trace_id":"00000000000000a1","span_id":"a"{times}}}"#);
             let span = decoded(vec![Row { created_at, ..row("1", &json) }]).spans.remove(0);
             (span.created_at, span.seen_at)
         };
