@@ -1,5 +1,5 @@
 //! The command line: one file per sub-command. Commands that read are HTTP clients of a running server; only those that
-//! keep the store in order open it.
+//! keep the store in order, or fill it from another database, open it.
 
 mod client;
 mod config;

@@ -245,7 +245,7 @@ fn many(rows: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_killed_goes_on_where_it_was() {
-    const ROWS: u32 = 8_000;
+    const ROWS: u32 = 3_000;
     let Some(database) = Database::new("import_killed") else { return };
     database.sql(&format!("{BEACON}; TRUNCATE trace_spans; {}", many(ROWS)));
     let url = database.url();
@@ -257,7 +257,7 @@ async fn an_import_that_was_killed_goes_on_where_it_was() {
     let traces: Vec<&str> = traces.iter().map(String::as_str).collect();
     let mut of_stores = Vec::new();
     for target in [Target::postgres(&url), Target::sqlite()] {
-        let arguments = ["import", "--from-table", "public.trace_spans", "--batch", "50"];
+        let arguments = ["import", "--from-table", "public.trace_spans", "--batch", "25"];
         let mut command = target.command();
         command.env("TRACEFALL_FROM_URL", &url).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -273,8 +273,8 @@ async fn an_import_that_was_killed_goes_on_where_it_was() {
         assert!(number("continued") > 0);
         of_stores.push(target.spans(&traces).await);
         assert_eq!(of_stores.last().unwrap().len(), 1_000);
-        let (pages, spans) = target.rolled_up().await;
-        assert!(pages == 800 && spans == u64::from(ROWS), "{pages} traces, {spans} spans");
+        let (count, spans) = target.rolled_up().await;
+        assert!(count == 300 && spans == u64::from(ROWS), "{count} traces, {spans} spans");
 
         // Once at its end it begins anew.
         let told = target.import(&url, &arguments[1..3]).has(&[&format!("rows         {ROWS}\n")]);
@@ -521,4 +521,29 @@ async fn nobody_who_writes_to_the_table_waits_for_the_import() {
     drop(says);
     assert!(other.wait().unwrap().success());
     assert_eq!(psql(&url, "SELECT count(*) FROM trace_spans").trim(), "3");
+}
+
+/// The `sh` blocks of docs/import.md, one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_examples_work() {
+    let Some(database) = Database::new("import_document") else { return };
+    database.sql(BEACON);
+    let blocks: Vec<&str> = include_str!("../../docs/import.md")
+        .split("```sh\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 2);
+    let folder = tempfile::tempdir().unwrap();
+    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_tracefall")).parent().unwrap();
+    let output = std::process::Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &blocks.concat()])
+        .current_dir(folder.path())
+        .env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap()))
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    Told::of(output).has(&["nothing was written", "into PostgreSQL", "into SQLite file spans.db", "spans        3\n"]);
+    assert_eq!(database.sql("SELECT count(*) FROM tracefall.trace_spans").trim(), "3");
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tracefall::clock::Clock;
 use tracefall::model::ids::{SpanId, TraceId};
+use tracefall::model::merge::fold;
 use tracefall::model::search::TraceQuery;
 use tracefall::model::span::{End, Field, Span, Status};
 use tracefall::model::tenant::TenantId;
@@ -166,4 +167,28 @@ async fn draining_gives_up_in_time_and_says_what_it_lost() {
     let bench = Bench::start(Fault::Unavailable, |_| {}).await;
     bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
     assert_eq!(bench.pipeline.drain(bench.tasks, Duration::from_millis(50)).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_traces_an_earlier_process_left_unsettled_all_are_settled() {
+    // More than are asked for at once.
+    const TRACES: u32 = 10_050;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = support::settings(&folder);
+    settings.pipeline.settle_quiet_ms = 1;
+    let store = store::open(&settings.store).await.unwrap();
+    store.maintenance.migrate_up().await.unwrap();
+    let left = (1..=TRACES).map(|trace| {
+        let mut span = spans(1, &["left"]).remove(0);
+        span.trace_id = TraceId::parse(&format!("{trace:032x}")).unwrap();
+        span
+    });
+    store.spans.write_spans(&fold(left.collect())).await.unwrap();
+    let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
+    let deadline = Instant::now() + LONG;
+    while !store.rollups.unsettled(1).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "some are never settled");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    pipeline.drain(tasks, LONG).await;
 }

@@ -2,6 +2,7 @@
 //!
 //! A store joins by a [`Home`] and a line with `run!`. What only one dialect promises has a file of its own.
 
+mod jobs;
 mod maintenance;
 mod postgres;
 pub mod records;
@@ -64,6 +65,7 @@ macro_rules! run {
                 rollups::an_older_rollup_does_not_replace_a_newer_one,
                 rollups::many_traces_are_read_to_settle_at_once,
                 rollups::an_unknown_trace_has_nothing_to_settle,
+                jobs::a_checkpoint_is_what_was_noted_last,
                 maintenance::dead_letters_are_counted;
             home:
                 sequences::random_sequences_with_a_restart_end_as_one_span_each,
