@@ -18,8 +18,8 @@ use tracefall::model::span::{Field, Fields, Outcome, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::store::{
-    DeadLetter, Detail, Maintenance, MigrationState, Result, RollupStore, SpanWriter, Store, StoreError, StoreSize,
-    ToSettle, Touch, TraceReader,
+    Checkpoints, DeadLetter, Detail, Maintenance, MigrationState, Result, RollupStore, SpanWriter, Store, StoreError,
+    StoreSize, ToSettle, Touch, TraceReader,
 };
 
 use crate::store_suite::Home;
@@ -31,6 +31,8 @@ enum Event {
     Spans(Vec<Span>),
     Rollups(Vec<(TenantId, Touch, TraceRollup)>),
     DeadLetters(usize),
+    /// A job's name, and how far it has come.
+    Reached(String, String),
 }
 
 /// All that was written since the way up; `None` before it.
@@ -48,6 +50,7 @@ impl Home for Reference {
             spans: opened.clone(),
             traces: opened.clone(),
             rollups: opened.clone(),
+            checkpoints: opened.clone(),
             maintenance: opened,
             writers: 1,
         }
@@ -198,7 +201,7 @@ fn traces(events: &[Event]) -> BTreeMap<(TenantId, TraceId), Row> {
                     }
                 }
             }
-            Event::DeadLetters(_) => {}
+            Event::DeadLetters(_) | Event::Reached(..) => {}
         }
     }
     rows
@@ -313,6 +316,22 @@ impl RollupStore for Opened {
 
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()> {
         self.note("write roll-ups", Event::Rollups(rollups.to_vec()))
+    }
+}
+
+#[async_trait]
+impl Checkpoints for Opened {
+    async fn checkpoint(&self, name: &str) -> Result<Option<String>> {
+        self.ask("read a checkpoint", |events| {
+            events.iter().rev().find_map(|event| match event {
+                Event::Reached(of, reached) if of == name => Some(reached.clone()),
+                _ => None,
+            })
+        })
+    }
+
+    async fn set_checkpoint(&self, name: &str, reached: &str) -> Result<()> {
+        self.note("set a checkpoint", Event::Reached(name.to_owned(), reached.to_owned()))
     }
 }
 
