@@ -24,7 +24,7 @@ use crate::telemetry::{self, TelemetryError};
 pub enum AppError {
     #[error("cannot listen on {address}: {source}; another program may have the port (--port takes another)")]
     Listen { address: String, source: std::io::Error },
-    #[error("cannot open the store: {0}")]
+    #[error("{0}")]
     Store(#[from] StoreError),
     #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
     Origin { origin: String },
@@ -69,10 +69,11 @@ pub async fn run(settings: &Settings) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Opens the store, brings its schema up to date, and starts every part from the store up to the listener.
+/// Starts every part. The store is opened and brought up to date meanwhile, however long that takes; spans are taken at
+/// once.
 ///
 /// # Errors
-/// [`AppError`]; what had been started is stopped again.
+/// [`AppError`]: what no waiting heals. What had been started is stopped again.
 pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppError> {
     let cors_origins = settings
         .server
@@ -89,16 +90,14 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let listen = TcpListener::bind(wanted).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listen.map_err(|source| AppError::Listen { address, source })?;
 
-    let store = store::open(&settings.store).await?;
-    store.maintenance.migrate_up().await?;
-    store.maintenance.prepare_days(clock.now()).await?;
-
+    // What is wrong with the settings stops the start; what is wrong with the store is waited for.
+    let store = store::at(&settings.store)?;
     let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
         pipeline: pipeline.clone(),
-        queries: Queries::new(store.traces.clone(), clock.clone(), deadline_ns),
+        queries: Queries::new(pipeline.reader(), clock.clone(), deadline_ns),
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,

@@ -85,6 +85,14 @@ meters! {
         "Time from the first write since a trace's last roll-up to its next.";
 
     // Store
+    STORE_CIRCUIT = "tracefall_store_circuit", Gauge, Count, ["state"],
+        "1 for the state that the way to the store is in: opening, closed (all well), open, half_open; 0 for the others.";
+    STORE_CIRCUIT_SINCE = "tracefall_store_circuit_since_timestamp_seconds", Gauge, Seconds, [],
+        "Unix time at which the way to the store was last closed or opened.";
+    STORE_FAILURES = "tracefall_store_consecutive_failures", Gauge, Count, [],
+        "Tries of the store that failed one after the other; 0 while all is well.";
+    STORE_CAUSE = "tracefall_store_cause", Gauge, Count, ["cause"],
+        "1 for the cause of the trouble with the store; 0 for the others, and for all once it is over.";
     STORE_BYTES = "tracefall_store_bytes", Gauge, Bytes, [],
         "Size of the store.";
     STORE_OPEN_SPANS = "tracefall_store_open_spans", Gauge, Count, [],

@@ -131,8 +131,14 @@ impl From<InflateError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if error.is_retryable() {
-            tracing::warn!(%error, "a question could not be answered");
-            return Self::unavailable("the store does not answer at this moment; ask again");
+            // Of a store that is known to be away enough is said elsewhere.
+            if !matches!(error, StoreError::Away { .. }) {
+                tracing::warn!(%error, "a question could not be answered");
+            }
+            return Self::unavailable(format!(
+                "the store cannot answer at this moment; ask again: {}",
+                error.plainly()
+            ));
         }
         tracing::error!(%error, "a question could not be answered");
         Self::new(

@@ -1,9 +1,12 @@
 //! The write path: spans in at the top, committed batches out at the bottom.
 //!
 //! ```text
-//! submit ─ queue (bounded, a lane a writer) ─ batch ─ writer ─ store
+//! submit ─ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
 //!                                                       └─ settle ─ roll-ups
 //! ```
+//!
+//! The store need not be there: it is opened beside the requests (see [`opening`]), and waited for when it goes away (see
+//! [`circuit`]). The queue is the one place that pushes back.
 //!
 //! What an answer promises. [`Pipeline::submit`] returning a [`Receipt`] means that the spans are in this process's
 //! memory and will be written until the store takes them; a killed process loses what was not yet committed: some dozen
@@ -11,14 +14,15 @@
 //! means that they are committed. [`Pipeline::drain`] writes all that was taken before it returns.
 
 mod batch;
+mod circuit;
 pub mod import;
+mod opening;
 mod queue;
 mod settle;
 mod upkeep;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -27,8 +31,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::clock::Clock;
 use crate::model::span::Span;
 use crate::settings::pipeline::PipelineSettings;
-use crate::store::Store;
+use crate::store::{Store, TraceReader};
 
+use circuit::Circuit;
+pub use circuit::{StoreStatus, Trouble};
+use opening::Reader;
 use queue::Queue;
 use settle::Settler;
 use upkeep::Upkeep;
@@ -38,7 +45,8 @@ use writer::Writer;
 #[derive(Clone)]
 pub struct Pipeline {
     queue: Arc<Queue>,
-    health: Arc<Health>,
+    circuit: Arc<Circuit>,
+    store: Store,
 }
 
 /// Why spans were not taken. The caller keeps them and may send them again.
@@ -79,47 +87,55 @@ pub struct PipelineStatus {
     pub queued_spans: usize,
     pub queued_bytes: usize,
     pub draining: bool,
-    /// Whether the last write to the store succeeded; true before the first.
-    pub store_ok: bool,
-}
-
-/// What the writer says of the store.
-#[derive(Debug)]
-struct Health {
-    store_ok: AtomicBool,
+    /// Whether a request was refused for want of room, and none has become free since.
+    pub full: bool,
+    pub store: StoreStatus,
 }
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
 pub struct Tasks {
+    opening: JoinHandle<()>,
     writers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     upkeep: JoinHandle<()>,
 }
 
 impl Pipeline {
-    /// Starts the write path into `store`. Traces that an earlier process left unsettled are settled first.
+    /// Starts the write path into `store`, which is opened, made and brought up to date meanwhile. Traces that an earlier
+    /// process left unsettled are settled first.
     pub fn start(store: &Store, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
         let queue = Arc::new(Queue::new(store.writers, settings.queue_max_bytes, settings.queue_max_spans));
-        let health = Arc::new(Health { store_ok: AtomicBool::new(true) });
+        let circuit = Circuit::new(settings, clock.clone());
         let flushed = Arc::new(Notify::new());
-        let (settler, touched) = Settler::new(store, settings, clock.clone());
-        let upkeep = Upkeep { store: store.maintenance.clone(), clock: clock.clone(), flushed: flushed.clone() };
+        let (settler, touched) = Settler::new(store, circuit.clone(), settings, clock.clone());
+        let upkeep = Upkeep {
+            store: store.maintenance.clone(),
+            circuit: circuit.clone(),
+            clock: clock.clone(),
+            flushed: flushed.clone(),
+        };
         let writer = |lane| Writer {
             lane,
             queue: queue.clone(),
             store: store.spans.clone(),
-            health: health.clone(),
+            circuit: circuit.clone(),
             touched: touched.clone(),
             flushed: flushed.clone(),
             clock: clock.clone(),
             settings: settings.clone(),
         };
         let tasks = Tasks {
+            opening: tokio::spawn(opening::open(store.maintenance.clone(), circuit.clone(), clock.clone())),
             writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
         };
-        (Self { queue, health }, tasks)
+        (Self { queue, circuit, store: store.clone() }, tasks)
+    }
+
+    /// The store, to be asked: at once refused while it is known to be away.
+    pub fn reader(&self) -> Arc<dyn TraceReader> {
+        Arc::new(Reader::new(&self.store, self.circuit.clone()))
     }
 
     /// Takes the spans of one request, all or none. Never waits.
@@ -147,7 +163,8 @@ impl Pipeline {
 
     pub fn status(&self) -> PipelineStatus {
         let (queued_spans, queued_bytes, draining) = self.queue.status();
-        PipelineStatus { queued_spans, queued_bytes, draining, store_ok: self.health.store_ok.load(Ordering::Relaxed) }
+        let store = self.circuit.status(self.store.maintenance.notes());
+        PipelineStatus { queued_spans, queued_bytes, draining, full: self.queue.is_full(), store }
     }
 
     /// Takes nothing more, writes what is queued, settles what was written, and ends the tasks. Gives up after
@@ -155,6 +172,7 @@ impl Pipeline {
     pub async fn drain(&self, tasks: Tasks, patience: Duration) -> usize {
         self.queue.close();
         tasks.upkeep.abort();
+        let opening = tasks.opening.abort_handle();
         let tasks: Vec<JoinHandle<()>> = tasks.writers.into_iter().chain([tasks.settler]).collect();
         let abort: Vec<AbortHandle> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = async {
@@ -167,6 +185,7 @@ impl Pipeline {
         if tokio::time::timeout(patience, all).await.is_err() {
             abort.iter().for_each(AbortHandle::abort);
         }
+        opening.abort();
         self.queue.status().0
     }
 }

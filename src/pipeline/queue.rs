@@ -74,6 +74,8 @@ struct State {
     /// Waiting and taken, not yet released.
     held_spans: usize,
     held_bytes: usize,
+    /// Whether somebody was refused for want of room, and none was given back since.
+    full: bool,
     closed: bool,
 }
 
@@ -86,8 +88,8 @@ struct Lane {
 impl Queue {
     pub fn new(lanes: usize, max_bytes: usize, max_spans: usize) -> Self {
         let lanes = lanes.max(1);
-        let state =
-            State { lanes: (0..lanes).map(|_| Lane::default()).collect(), held_spans: 0, held_bytes: 0, closed: false };
+        let lanes_of = (0..lanes).map(|_| Lane::default()).collect();
+        let state = State { lanes: lanes_of, held_spans: 0, held_bytes: 0, full: false, closed: false };
         Self { max_bytes, max_spans, state: Mutex::new(state), changed: (0..lanes).map(|_| Notify::new()).collect() }
     }
 
@@ -111,6 +113,7 @@ impl Queue {
         }
         let over = state.held_bytes + bytes > self.max_bytes || state.held_spans + count > self.max_spans;
         if over && state.held_spans > 0 {
+            state.full = true;
             return Err(Busy::Full);
         }
         state.held_spans += count;
@@ -145,12 +148,16 @@ impl Queue {
 
     /// Refuses where a request of so many bytes would be refused.
     pub fn check_room(&self, bytes: usize) -> Result<(), Busy> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.closed {
             return Err(Busy::Draining);
         }
         let is_full = state.held_bytes + bytes > self.max_bytes || state.held_spans >= self.max_spans;
-        if is_full && state.held_spans > 0 { Err(Busy::Full) } else { Ok(()) }
+        if is_full && state.held_spans > 0 {
+            state.full = true;
+            return Err(Busy::Full);
+        }
+        Ok(())
     }
 
     /// Waits until a batch of the lane is due and takes whole parts up to its size, at least one. `None` once the queue
@@ -182,6 +189,7 @@ impl Queue {
         let mut state = self.lock();
         state.held_spans -= spans;
         state.held_bytes -= bytes;
+        state.full = false;
         state.show();
     }
 
@@ -195,6 +203,11 @@ impl Queue {
     pub fn status(&self) -> (usize, usize, bool) {
         let state = self.lock();
         (state.held_spans, state.held_bytes, state.closed)
+    }
+
+    /// Whether somebody was refused for want of room, and none was given back since.
+    pub fn is_full(&self) -> bool {
+        self.lock().full
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

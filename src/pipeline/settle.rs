@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::circuit::Circuit;
 use crate::analysis::summary;
 use crate::clock::Clock;
 use crate::meters;
@@ -19,6 +20,7 @@ use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::settings::pipeline::PipelineSettings;
+use crate::store::error::Reach;
 use crate::store::{RollupStore, Store, StoreError, ToSettle, Touch};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +43,20 @@ pub(super) struct Settler {
     quiet: Duration,
     max_age: Duration,
     deadline_ns: i64,
+    circuit: Arc<Circuit>,
+    left: Left,
+    /// Tries that failed one after the other, and when to try next.
+    failures: u32,
+    next_try: Instant,
     clock: Clock,
+}
+
+/// What an earlier process left unsettled and is not taken up.
+#[derive(Clone, Copy, PartialEq)]
+enum Left {
+    Unknown,
+    More,
+    Nothing,
 }
 
 #[derive(Clone, Copy)]
@@ -52,7 +67,12 @@ struct Times {
 
 impl Settler {
     /// A settler, and where the writer tells which traces it wrote to.
-    pub fn new(store: &Store, settings: &PipelineSettings, clock: Clock) -> (Self, UnboundedSender<Vec<TraceKey>>) {
+    pub fn new(
+        store: &Store,
+        circuit: Arc<Circuit>,
+        settings: &PipelineSettings,
+        clock: Clock,
+    ) -> (Self, UnboundedSender<Vec<TraceKey>>) {
         let (sender, touched) = unbounded_channel();
         let settler = Self {
             rollups: store.rollups.clone(),
@@ -61,6 +81,10 @@ impl Settler {
             quiet: Duration::from_millis(settings.settle_quiet_ms),
             max_age: Duration::from_millis(settings.settle_max_age_ms),
             deadline_ns: settings.abandoned_after_ns(),
+            circuit,
+            left: Left::Unknown,
+            failures: 0,
+            next_try: Instant::now(),
             clock,
         };
         (settler, sender)
@@ -68,7 +92,6 @@ impl Settler {
 
     /// Runs until the writer is gone, then settles what is left and ends.
     pub async fn run(mut self) {
-        let mut more = self.recover().await;
         let mut tick = tokio::time::interval((self.quiet / 2).max(Duration::from_millis(10)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -77,12 +100,7 @@ impl Settler {
                     Some(traces) => self.note(traces),
                     None => break,
                 },
-                _ = tick.tick() => {
-                    self.settle_due(false).await;
-                    if more && self.waiting.is_empty() {
-                        more = self.recover().await;
-                    }
-                }
+                _ = tick.tick() => self.settle_due(false).await,
             }
         }
         self.settle_due(true).await;
@@ -95,26 +113,31 @@ impl Settler {
         }
     }
 
-    /// Takes up what an earlier process left unsettled, a page of it, and says whether there may be more. A store that is
-    /// away is asked again with the next start; the traces are settled anyway when they are written to.
-    async fn recover(&mut self) -> bool {
-        match self.rollups.unsettled(RECOVERY_PAGE).await {
-            Ok(traces) => {
-                if !traces.is_empty() {
-                    tracing::info!(traces = traces.len(), "settling what an earlier process left unsettled");
-                }
-                let more = traces.len() >= RECOVERY_PAGE;
-                self.note(traces.into_iter().map(|(tenant, trace_id)| TraceKey { tenant, trace_id }).collect());
-                more
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot ask for unsettled traces");
-                false
-            }
+    /// Takes up what an earlier process left unsettled, a page of it.
+    async fn recover(&mut self) -> Result<(), StoreError> {
+        let traces = self.rollups.unsettled(RECOVERY_PAGE).await?;
+        self.left = if traces.len() >= RECOVERY_PAGE { Left::More } else { Left::Nothing };
+        if !traces.is_empty() {
+            tracing::info!(traces = traces.len(), "settling what an earlier process left unsettled");
         }
+        self.note(traces.into_iter().map(|(tenant, trace_id)| TraceKey { tenant, trace_id }).collect());
+        Ok(())
     }
 
+    /// Settles what is due, if the store can be tried; what fails stays due.
     async fn settle_due(&mut self, all: bool) {
+        if Instant::now() < self.next_try && !all {
+            return;
+        }
+        let asks = match self.left {
+            Left::Unknown => true,
+            Left::More => self.waiting.is_empty(),
+            Left::Nothing => false,
+        };
+        if asks && self.circuit.is_closed() {
+            let recovered = self.recover().await;
+            self.heard(&recovered);
+        }
         let now = Instant::now();
         let due: Vec<TraceKey> = self
             .waiting
@@ -123,9 +146,11 @@ impl Settler {
             .map(|(trace, _)| trace.clone())
             .collect();
         for chunk in due.chunks(CHUNK) {
+            let Ok(turn) = self.circuit.try_turn() else { break };
             let settled = self.settle(chunk).await;
-            if let Err(error) = settled {
-                tracing::warn!(%error, traces = chunk.len(), "cannot settle; it is tried again");
+            turn.end(&settled);
+            self.heard(&settled);
+            if settled.is_err() {
                 continue;
             }
             for trace in chunk {
@@ -138,6 +163,19 @@ impl Settler {
         gauge!(meters::TRACES_UNSETTLED).set(self.waiting.len() as f64);
     }
 
+    /// Notes how the store answered, and says so where nobody else does: once.
+    fn heard(&mut self, result: &Result<(), StoreError>) {
+        let Err(error) = result else {
+            self.failures = 0;
+            return;
+        };
+        if self.failures == 0 && error.cause().reach() == Reach::Call {
+            tracing::warn!(%error, "cannot settle; it is tried again");
+        }
+        self.next_try = Instant::now() + self.circuit.backoff(self.failures);
+        self.failures = self.failures.saturating_add(1);
+    }
+
     /// Settles these traces together. Those that hold too many spans together are settled apart, and one that holds too
     /// many by itself by its first ones.
     async fn settle(&self, traces: &[TraceKey]) -> Result<(), StoreError> {
@@ -145,16 +183,25 @@ impl Settler {
         while let Some(part) = parts.pop() {
             let keys: Vec<(TenantId, TraceId)> =
                 part.iter().map(|trace| (trace.tenant.clone(), trace.trace_id)).collect();
-            match self.rollups.rows_to_settle(&keys, MAX_ROWS).await {
+            let settled = match self.rollups.rows_to_settle(&keys, MAX_ROWS).await {
                 Ok(read) if read.rows.len() <= MAX_ROWS || part.len() == 1 => {
-                    self.rollups.write_rollups(&self.roll_up(read)).await?;
+                    match self.rollups.write_rollups(&self.roll_up(read)).await {
+                        // Of unknown kind: it says nothing against these roll-ups.
+                        Err(error @ StoreError::Other { .. }) => return Err(error),
+                        written => written.map(|()| true),
+                    }
                 }
+                Ok(_) => Ok(false),
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(true) => {}
                 Err(error) if error.is_retryable() => return Err(error),
                 // One damaged trace must not keep its neighbours unsettled.
                 Err(error) if part.len() == 1 => {
-                    tracing::error!(%error, trace_id = %part[0].trace_id, "a trace cannot be read, so it has no roll-up");
+                    tracing::error!(%error, trace_id = %part[0].trace_id, "a trace gets no roll-up");
                 }
-                Ok(_) | Err(_) => {
+                Ok(false) | Err(_) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::Notify;
 
+use super::circuit::Circuit;
 use crate::clock::Clock;
 use crate::meters;
 use crate::store::{Maintenance, StoreError};
@@ -15,6 +16,7 @@ const EVERY: Duration = Duration::from_secs(60);
 
 pub(super) struct Upkeep {
     pub store: Arc<dyn Maintenance>,
+    pub circuit: Arc<Circuit>,
     pub clock: Clock,
     /// Told by the writer after each batch.
     pub flushed: Arc<Notify>,
@@ -25,7 +27,10 @@ impl Upkeep {
     pub async fn run(self) {
         loop {
             self.flushed.notified().await;
-            if let Err(error) = self.look_after().await {
+            // Of a store that is away enough is said elsewhere.
+            if self.circuit.is_closed()
+                && let Err(error) = self.look_after().await
+            {
                 tracing::warn!(%error, "upkeep failed; it is tried again with a later batch");
             }
             tokio::time::sleep(EVERY).await;

@@ -5,31 +5,34 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Health;
 use super::batch::BatchRule;
+use super::circuit::Circuit;
 use super::queue::{Part, Queue, Request, Taken};
 use super::settle::TraceKey;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::meters;
 use crate::model::merge::fold;
 use crate::model::span::{Span, SpanKey};
 use crate::settings::pipeline::PipelineSettings;
-use crate::store::{DeadLetter, SpanWriter, StoreError};
+use crate::store::error::Reach;
+use crate::store::{self, DeadLetter, SpanWriter, StoreError};
 use crate::wire::native;
+
+/// Times that a write which met another writer is repeated without a pause.
+const AT_ONCE: u32 = 3;
 
 pub(super) struct Writer {
     /// Of the queue, its own.
     pub lane: usize,
     pub queue: Arc<Queue>,
     pub store: Arc<dyn SpanWriter>,
-    pub health: Arc<Health>,
+    pub circuit: Arc<Circuit>,
     /// Traces that were written to, for settling.
     pub touched: UnboundedSender<Vec<TraceKey>>,
     /// That a batch was written, for upkeep.
@@ -105,32 +108,42 @@ impl Writer {
 
     /// Repeats until the store takes the spans or refuses them as data.
     async fn write_patiently(&self, spans: &[Span]) -> Result<(), StoreError> {
-        let mut attempt = 0;
+        self.patiently(|| self.store.write_spans(spans)).await
+    }
+
+    /// Repeats a write until the store does it or refuses its data. While the store as a whole is in trouble the circuit
+    /// says when to try; where only this write fails, it is tried at growing distances, after another writer's
+    /// interference at once.
+    async fn patiently<W>(&self, write: impl Fn() -> W) -> Result<(), StoreError>
+    where
+        W: Future<Output = store::Result<()>>,
+    {
+        let mut failures: u32 = 0;
         loop {
-            let error = match self.store.write_spans(spans).await {
-                Ok(()) => {
-                    if !self.health.store_ok.swap(true, Ordering::Relaxed) {
-                        tracing::info!("the store takes spans again");
-                    }
-                    return Ok(());
+            let turn = self.circuit.turn().await;
+            let result = write().await;
+            turn.end(&result);
+            let error = match result {
+                Ok(()) | Err(StoreError::Refused { .. }) => {
+                    self.circuit.held_up(self.lane, None);
+                    return result;
                 }
-                Err(error @ StoreError::Refused { .. }) => return Err(error),
                 Err(error) => error,
             };
             counter!(meters::COMMIT_FAILURES).increment(1);
-            let conflict = matches!(error, StoreError::Conflict { .. });
-            if !conflict && self.health.store_ok.swap(false, Ordering::Relaxed) {
-                tracing::warn!(%error, "the store does not take spans; they wait in memory and are tried again");
+            if error.cause().reach() != Reach::Call {
+                continue;
             }
-            tokio::time::sleep(self.backoff(attempt)).await;
-            attempt += 1;
+            failures += 1;
+            let pause = match error {
+                StoreError::Conflict { .. } => failures.checked_sub(AT_ONCE + 1),
+                _ => Some(failures - 1),
+            };
+            if let Some(before) = pause {
+                self.circuit.held_up(self.lane, Some(&error));
+                tokio::time::sleep(self.circuit.backoff(before)).await;
+            }
         }
-    }
-
-    /// Exponential, with jitter over its upper half so that several writers do not come back in step.
-    fn backoff(&self, attempt: u32) -> Duration {
-        let ceiling = self.settings.retry_base_ms.saturating_mul(1 << attempt.min(16)).min(self.settings.retry_max_ms);
-        Duration::from_millis(ceiling / 2 + clock::random_below(ceiling / 2 + 1))
     }
 
     async fn bury(&self, span: &Span, error: &StoreError) {
@@ -145,14 +158,8 @@ impl Writer {
         tracing::error!(trace_id = letter.trace_id, span_id = letter.span_id, %error, "the store refuses a span; it goes to the dead letters");
         counter!(meters::DEAD_LETTERS).increment(1);
         let letters = [letter];
-        let mut attempt = 0;
-        while let Err(error) = self.store.write_dead_letters(&letters).await {
-            if !error.is_retryable() {
-                tracing::error!(%error, body = letters[0].body, "a dead letter cannot be kept; this line is its only trace");
-                return;
-            }
-            tokio::time::sleep(self.backoff(attempt)).await;
-            attempt += 1;
+        if let Err(error) = self.patiently(|| self.store.write_dead_letters(&letters)).await {
+            tracing::error!(%error, body = letters[0].body, "a dead letter cannot be kept; this line is its only trace");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Default for PipelineSettings {
             linger_ms: 20,
             batch_max_spans: 10_000,
             retry_base_ms: 100,
-            retry_max_ms: 10_000,
+            retry_max_ms: 5_000,
             wait_stored_max_secs: 10,
             settle_quiet_ms: 500,
             settle_max_age_ms: 1_500,

@@ -211,7 +211,7 @@ fn impossible_values_name_their_key_and_what_is_accepted() {
         ),
         (
             "[pipeline]\nretry_base_ms = 20_000",
-            "pipeline.retry_max_ms is 10000; accepted is at least pipeline.retry_base_ms, 20000",
+            "pipeline.retry_max_ms is 5000; accepted is at least pipeline.retry_base_ms, 20000",
         ),
         ("[pipeline]\nsettle_quiet_ms = 9_000", "accepted is at least pipeline.settle_quiet_ms, 9000"),
         ("[store]\ndata_dir = ''", "store.data_dir (from tracefall.toml) is empty"),

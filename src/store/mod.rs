@@ -41,17 +41,30 @@ pub struct Store {
     pub maintenance: Arc<dyn Maintenance>,
     /// Batches that it writes at a time; those written together must share no trace.
     pub writers: usize,
+    /// Whether it reads elsewhere than it writes (a replica): one may be away without the other.
+    pub reads_apart: bool,
 }
 
-/// Opens the store that the settings name, making it if it is missing. Applies no migration.
+/// The store that the settings name. Nothing is opened or asked yet: what is missing is made by
+/// [`Maintenance::migrate_up`].
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if it cannot be made or opened, [`StoreError::Other`] if the settings name none.
-pub async fn open(settings: &StoreSettings) -> Result<Store> {
+/// [`StoreError::Other`] if the settings name none, which no waiting heals.
+pub fn at(settings: &StoreSettings) -> Result<Store> {
     match location(settings)? {
-        StoreLocation::Sqlite(path) => sqlite::open(&path, &settings.sqlite).await,
-        StoreLocation::Postgres(location) => postgres::open(&location, &settings.postgres).await,
+        StoreLocation::Sqlite(path) => Ok(sqlite::at(&path, &settings.sqlite)),
+        StoreLocation::Postgres(location) => postgres::at(&location, &settings.postgres),
     }
+}
+
+/// As [`at`], and makes the SQLite file if it is missing. Applies no migration.
+///
+/// # Errors
+/// As [`at`], and [`StoreError::Unavailable`] if the file cannot be made or opened.
+pub async fn open(settings: &StoreSettings) -> Result<Store> {
+    let store = at(settings)?;
+    store.maintenance.make().await?;
+    Ok(store)
 }
 
 /// Where the store is, in words for a log or a command's answer; never with a password.
@@ -164,7 +177,12 @@ pub trait Checkpoints: Send + Sync {
 /// Keeps the store itself in order.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
-    /// Applies every migration not yet applied.
+    /// Makes what migrations are applied to, where that is ours to make: the SQLite file and its folder.
+    async fn make(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Applies every migration not yet applied, to a store that [`Maintenance::make`] has made.
     async fn migrate_up(&self) -> Result<()>;
 
     /// Reverts everything down to nothing: all our tables, with all data.
@@ -176,6 +194,11 @@ pub trait Maintenance: Send + Sync {
     /// Makes the day tables (partitions) of `now`'s day and the two after it, so that spans find theirs. Those of past
     /// days are made when a row of theirs comes. Cheap when they exist.
     async fn prepare_days(&self, now: UnixNanos) -> Result<()>;
+
+    /// What works with less than it might, in words, with what to do about it. Asks nothing.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Bytes and rows of the store, by its own statistics.
     async fn size(&self) -> Result<StoreSize>;

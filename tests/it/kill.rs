@@ -38,6 +38,10 @@ async fn load(server: &Server, path: &str, status: StatusCode, acknowledged: &At
 async fn end_under_load(path: &'static str, status: StatusCode, signal: &str) -> (u64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let server = Arc::new(Server::start(folder.path(), |_| {}));
+    // It takes spans before its store is open; what is tried here is what comes after.
+    while json(client().get(server.url("/readyz"))).await.1["status"] != "ready" {
+        tokio::task::yield_now().await;
+    }
     let acknowledged = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let loading = {

@@ -5,6 +5,7 @@ mod bad_input;
 mod borders;
 mod cli;
 mod docs;
+mod faults;
 mod http;
 mod import;
 mod kill;

@@ -15,6 +15,7 @@ use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::pipeline::{Busy, Pipeline, Stored, Tasks};
 use tracefall::settings::pipeline::PipelineSettings;
+use tracefall::store::error::Cause;
 use tracefall::store::{self, DeadLetter, Detail, SpanWriter, Store, StoreError};
 
 use crate::support;
@@ -39,7 +40,10 @@ impl SpanWriter for FailingWriter {
     async fn write_spans(&self, batch: &[Span]) -> store::Result<()> {
         let fault = *self.fault.lock().unwrap();
         match fault {
-            Fault::Unavailable => Err(StoreError::Unavailable { doing: "write spans", source: "asleep".into() }),
+            Fault::Unavailable => {
+                let cause = Cause::Unreachable;
+                Err(StoreError::Unavailable { doing: "write spans", cause, source: "asleep".into() })
+            }
             Fault::Refuses(operation) if batch.iter().any(|span| span.operation() == Some(operation)) => {
                 Err(StoreError::Refused { doing: "write spans", source: "poison".into() })
             }
@@ -112,12 +116,12 @@ async fn an_absent_store_is_waited_out_and_nothing_is_lost() {
     let other = bench.pipeline.submit(spans(2, &["c"])).unwrap();
     assert_eq!(other.stored(Duration::from_millis(100)).await, Stored::NotYet);
     let status = bench.pipeline.status();
-    assert!(!status.store_ok);
+    assert_eq!(status.store.state, "unavailable");
     assert_eq!(status.queued_spans, 3);
     *bench.writer.fault.lock().unwrap() = Fault::None;
     assert_eq!(receipt.stored(LONG).await, Stored::Yes { dead_letters: 0 });
     assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
-    assert!(bench.pipeline.status().store_ok);
+    assert_eq!(bench.pipeline.status().store.state, "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,14 +13,40 @@ use crate::http::error::ApiError;
 /// Whether spans can be taken.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Readiness {
-    /// `ready`, `degraded` (spans are taken and wait in memory) or `draining`.
+    /// `ready`; `degraded` (spans are taken and wait in memory); `full` (there is no memory left to wait in) or
+    /// `draining`, which are 503.
     pub status: &'static str,
-    /// `ok`, or `unavailable` when the last write failed.
+    /// `ok`; `opening` before its first answer; `unavailable`; `held_up` when it answers but does not take what is
+    /// written.
     pub store: &'static str,
+    /// The way to the store: `closed` (all well), `opening`, `open` (it is tried now and then), `half_open` (just now).
+    pub circuit: &'static str,
+    /// RFC 3339: since when the circuit is opening, closed or open.
+    pub circuit_since: String,
+    /// What is wrong with the store, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+    /// What works with less than it might; no reason to act at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// `enabled` or `disabled` by the kill switch.
     pub ingest: &'static str,
     pub queued_spans: usize,
     pub queued_bytes: usize,
+}
+
+/// What is wrong with the store.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Trouble {
+    /// `unreachable`, `silent`, `restarting`, `connections`, `login`, `database`, `schema`, `rights`, `read_only`,
+    /// `resources`, `file`, `busy` or `unknown`.
+    pub cause: &'static str,
+    /// In words, with the next step. Holds no secret.
+    pub reason: String,
+    /// RFC 3339.
+    pub since: String,
+    /// Tries of the store that failed one after the other.
+    pub failures: u32,
 }
 
 /// The process is alive.
@@ -32,18 +58,30 @@ pub async fn healthz() -> &'static str {
 /// Whether this process can take spans.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness, description = "Shutting down"))
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness, description = "Shutting down, or without room for further spans"))
 )]
 pub async fn readyz(State(services): State<Services>) -> Response {
     let pipeline = services.pipeline.status();
-    let (code, status) = match (pipeline.draining, pipeline.store_ok) {
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        (false, true) => (StatusCode::OK, "ready"),
-        (false, false) => (StatusCode::OK, "degraded"),
+    let store = pipeline.store;
+    let (code, status) = match (pipeline.draining, pipeline.full, store.state) {
+        (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+        (.., "ok") => (StatusCode::OK, "ready"),
+        _ => (StatusCode::OK, "degraded"),
     };
+    let trouble = store.trouble.map(|trouble| Trouble {
+        cause: trouble.cause,
+        reason: trouble.reason,
+        since: trouble.since.to_string(),
+        failures: store.failures,
+    });
     let readiness = Readiness {
         status,
-        store: if pipeline.store_ok { "ok" } else { "unavailable" },
+        store: store.state,
+        circuit: store.circuit,
+        circuit_since: store.since.to_string(),
+        trouble,
+        notes: store.notes,
         ingest: if services.ingest_enabled { "enabled" } else { "disabled" },
         queued_spans: pipeline.queued_spans,
         queued_bytes: pipeline.queued_bytes,

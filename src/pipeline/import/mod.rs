@@ -217,7 +217,7 @@ async fn committed(
                 Stored::NotYet => 0,
             },
             _ = tick.tick() => {
-                let store_is_away = !pipeline.status().store_ok;
+                let store_is_away = pipeline.status().store.trouble.is_some();
                 tell(Progress { report, store_is_away, settling: false });
             }
         }
@@ -243,7 +243,7 @@ where
     let mut attempt = 1;
     loop {
         match call().await {
-            Err(error) if error.is_retryable() && attempt < plan.attempts => {
+            Err(error) if error.may_pass() && attempt < plan.attempts => {
                 let wait = plan.pipeline.retry_base_ms.saturating_mul(1 << attempt.min(16));
                 tokio::time::sleep(Duration::from_millis(wait.min(plan.pipeline.retry_max_ms))).await;
                 attempt += 1;

@@ -4,9 +4,9 @@
 //! removed by dropping it. A day has its partition before its first row; a day that could not get one in time (no right
 //! to, rows of it in the default partition, a lock held by others) is left to the default partition.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::AssertSqlSafe;
 
@@ -24,20 +24,51 @@ const DAYS_AHEAD: u32 = 2;
 
 /// The days about which this process need not ask again.
 #[derive(Default)]
-pub(super) struct Days(Mutex<BTreeSet<u32>>);
+pub(super) struct Days(Mutex<BTreeMap<u32, Day>>);
+
+/// Where the rows of a day go.
+enum Day {
+    /// To a partition of their own.
+    Apart,
+    /// To the default one, for this reason, unless somebody else makes a partition.
+    Left(String),
+}
 
 impl Days {
     fn unknown(&self, days: impl Iterator<Item = u32>) -> BTreeSet<u32> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        days.filter(|day| !known.contains(day)).collect()
+        let known = self.lock();
+        days.filter(|day| !known.contains_key(day)).collect()
     }
 
-    fn remember(&self, days: impl IntoIterator<Item = u32>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(days);
+    /// Whether nobody has been told yet that this day is left.
+    fn remember(&self, day: u32, is: Day) -> bool {
+        let is_left = matches!(is, Day::Left(_));
+        let before = self.lock().insert(day, is);
+        is_left && !matches!(before, Some(Day::Left(_)))
     }
 
     pub(super) fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock().clear();
+    }
+
+    /// What is to be said of the days that were left.
+    pub(super) fn note(&self) -> Option<String> {
+        let days = self.lock();
+        let left = days.iter().filter_map(|(day, is)| match is {
+            Day::Left(reason) => Some((*day, reason)),
+            Day::Apart => None,
+        });
+        let (names, mut reasons): (Vec<String>, Vec<&String>) = left.map(|(day, why)| (date(day), why)).unzip();
+        let reason = reasons.pop()?;
+        Some(format!(
+            "spans of {} go to spans_default, which is slower to clear ({reason}): run `tracefall maintain --once` daily \
+             as the owner of the schema, or name that role in store.admin_url",
+            names.join(", ")
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Day>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,6 +110,17 @@ impl Postgres {
     /// Sees to it that each of these days either has its partition or is left to the default one.
     pub(super) async fn make_days(&self, days: impl Iterator<Item = u32>, doing: &'static str) -> Result<()> {
         let unknown = self.days.unknown(days);
+        self.ask_for_days(unknown, doing).await
+    }
+
+    /// As [`Postgres::make_days`], and asks again for those that were left: what stood in the way may be gone.
+    pub(super) async fn make_days_anew(&self, days: impl Iterator<Item = u32>, doing: &'static str) -> Result<()> {
+        let known = |day: &u32| matches!(self.days.lock().get(day), Some(Day::Apart));
+        let unknown = days.filter(|day| !known(day)).collect();
+        self.ask_for_days(unknown, doing).await
+    }
+
+    async fn ask_for_days(&self, unknown: BTreeSet<u32>, doing: &'static str) -> Result<()> {
         if unknown.is_empty() {
             return Ok(());
         }
@@ -86,16 +128,22 @@ impl Postgres {
         let there = partitions(&mut work, &self.schema, doing).await;
         let there = work.end(there).await?;
         for day in unknown {
-            if !there.contains(&name(day)) {
-                match self.make_day(day, doing).await {
-                    Ok(()) => tracing::info!(partition = name(day), "a day got its partition"),
-                    Err(error) if is_left(&error) => {
+            if there.contains(&name(day)) {
+                self.days.remember(day, Day::Apart);
+                continue;
+            }
+            match self.make_day(day, doing).await {
+                Ok(()) => {
+                    tracing::info!(partition = name(day), "a day got its partition");
+                    self.days.remember(day, Day::Apart);
+                }
+                Err(error) if is_left(&error) => {
+                    if self.days.remember(day, Day::Left(super::message_of(&error))) {
                         tracing::warn!(day = date(day), %error, "spans of this day go to spans_default");
                     }
-                    Err(error) => return Err(error),
                 }
+                Err(error) => return Err(error),
             }
-            self.days.remember([day]);
         }
         Ok(())
     }
@@ -138,14 +186,7 @@ async fn partitions(work: &mut Work, schema: &Schema, doing: &'static str) -> Re
 /// Whether a day that met this error is left to the default partition: no right to make one, rows of the day there
 /// already, or others who hold a lock for long.
 fn is_left(error: &StoreError) -> bool {
-    let source = match error {
-        StoreError::Unavailable { source, .. }
-        | StoreError::Refused { source, .. }
-        | StoreError::Other { source, .. } => source,
-        StoreError::Conflict { .. } | StoreError::Corrupt { .. } => return false,
-    };
-    let code = source.downcast_ref::<sqlx::Error>().and_then(super::code_of);
-    code.is_some_and(|code| ["42501", "23514", "55P03"].contains(&code.as_str()))
+    super::code_of_store(error).is_some_and(|code| ["42501", "23514", "55P03"].contains(&code.as_str()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
 
 use super::days;
+use super::pool::Held;
 use super::work::{Mode, Work};
 use super::{Postgres, Schema, failed};
 use crate::model::time::UnixNanos;
@@ -57,57 +58,33 @@ pub(super) fn one_at_a_time(schema: &Schema) -> String {
 #[async_trait]
 impl Maintenance for Postgres {
     async fn migrate_up(&self) -> Result<()> {
-        const DOING: &str = "migrate up";
         // A role without the right to change tables may run on those that are as they should be.
         if self.migrations().await?.iter().all(|state| state.applied) {
             return Ok(());
         }
-        let mut transaction = self.alone(DOING).await?;
-        // Not IF NOT EXISTS: that wants the right to make one even where there is one.
-        if !has(&mut transaction, "SELECT to_regnamespace($1)::text", &quoted(&self.schema), DOING).await? {
-            let sql = AssertSqlSafe(format!("CREATE SCHEMA {}", quoted(&self.schema)));
-            transaction.execute(sql).await.map_err(failed(DOING))?;
-        }
-        let migrator = self.schema.migrator();
-        let run = migrator.run_direct(None, &mut *transaction, false).await;
-        run.map_err(|error| migration_failed(DOING, error))?;
-        transaction.commit().await.map_err(failed(DOING))
+        self.limits.hold_long("migrate up", self.up()).await
     }
 
     async fn migrate_down(&self) -> Result<()> {
-        const DOING: &str = "migrate down";
-        self.resources.forget();
-        self.days.forget();
-        let history = self.schema.history();
-        let mut transaction = self.alone(DOING).await?;
-        if !has(&mut transaction, "SELECT to_regclass($1)::text", &history, DOING).await? {
-            return Ok(());
-        }
-        let applied = applied(&mut transaction, &history, DOING).await?;
-        let migrator = self.schema.migrator();
-        let down = migrator.iter().rev().filter(|migration| migration.migration_type.is_down_migration());
-        for migration in down.filter(|migration| applied.contains(&migration.version)) {
-            let reverted = transaction.revert(&history, migration).await;
-            reverted.map_err(|error| migration_failed(DOING, error))?;
-        }
-        let sql = AssertSqlSafe(format!("DROP TABLE {history}"));
-        transaction.execute(sql).await.map_err(failed(DOING))?;
-        drop_schema_if_empty(&mut transaction, &self.schema).await.map_err(failed(DOING))?;
-        transaction.commit().await.map_err(failed(DOING))
+        self.forget();
+        self.limits.hold_long("migrate down", self.down()).await
     }
 
     async fn migrations(&self) -> Result<Vec<MigrationState>> {
         const DOING: &str = "read the migrations";
         let history = self.schema.history();
-        let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
         let read = async {
-            match has(&mut work, "SELECT to_regclass($1)::text", &history, DOING).await? {
-                true => applied(&mut work, &history, DOING).await,
-                false => Ok(HashSet::new()),
+            let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
+            let read = async {
+                match has(&mut work, "SELECT to_regclass($1)::text", &history, DOING).await? {
+                    true => applied(&mut work, &history, DOING).await,
+                    false => Ok(HashSet::new()),
+                }
             }
-        }
-        .await;
-        let applied = work.end(read).await?;
+            .await;
+            work.end(read).await
+        };
+        let applied = self.limits.hold(DOING, read).await?;
         let state = |(version, name, _, _): &(i64, &str, &str, &str)| MigrationState {
             version: *version,
             name: (*name).to_owned(),
@@ -117,7 +94,12 @@ impl Maintenance for Postgres {
     }
 
     async fn prepare_days(&self, now: UnixNanos) -> Result<()> {
-        self.make_days(days::ahead(now), "prepare days").await
+        const DOING: &str = "prepare days";
+        self.limits.hold(DOING, self.make_days_anew(days::ahead(now), DOING)).await
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.days.note().into_iter().collect()
     }
 
     async fn size(&self) -> Result<StoreSize> {
@@ -149,9 +131,53 @@ impl Maintenance for Postgres {
 }
 
 impl Postgres {
+    async fn up(&self) -> Result<()> {
+        const DOING: &str = "migrate up";
+        let mut connection = self.admin.acquire(DOING).await?;
+        let mut transaction = self.alone(&mut connection, DOING).await?;
+        // Not IF NOT EXISTS: that wants the right to make one even where there is one.
+        if !has(&mut transaction, "SELECT to_regnamespace($1)::text", &quoted(&self.schema), DOING).await? {
+            let sql = AssertSqlSafe(format!("CREATE SCHEMA {}", quoted(&self.schema)));
+            transaction.execute(sql).await.map_err(failed(DOING))?;
+        }
+        let migrator = self.schema.migrator();
+        let run = migrator.run_direct(None, &mut *transaction, false).await;
+        run.map_err(|error| migration_failed(DOING, error))?;
+        transaction.commit().await.map_err(failed(DOING))?;
+        connection.give_back();
+        Ok(())
+    }
+
+    async fn down(&self) -> Result<()> {
+        const DOING: &str = "migrate down";
+        let history = self.schema.history();
+        let mut connection = self.admin.acquire(DOING).await?;
+        let mut transaction = self.alone(&mut connection, DOING).await?;
+        if !has(&mut transaction, "SELECT to_regclass($1)::text", &history, DOING).await? {
+            return Ok(());
+        }
+        let applied = applied(&mut transaction, &history, DOING).await?;
+        let migrator = self.schema.migrator();
+        let down = migrator.iter().rev().filter(|migration| migration.migration_type.is_down_migration());
+        for migration in down.filter(|migration| applied.contains(&migration.version)) {
+            let reverted = transaction.revert(&history, migration).await;
+            reverted.map_err(|error| migration_failed(DOING, error))?;
+        }
+        let sql = AssertSqlSafe(format!("DROP TABLE {history}"));
+        transaction.execute(sql).await.map_err(failed(DOING))?;
+        drop_schema_if_empty(&mut transaction, &self.schema).await.map_err(failed(DOING))?;
+        transaction.commit().await.map_err(failed(DOING))?;
+        connection.give_back();
+        Ok(())
+    }
+
     /// A transaction that changes the schema, alone among the processes that do.
-    async fn alone(&self, doing: &'static str) -> Result<Transaction<'static, sqlx::Postgres>> {
-        let mut transaction = self.admin.begin().await.map_err(failed(doing))?;
+    async fn alone<'c>(
+        &self,
+        connection: &'c mut Held,
+        doing: &'static str,
+    ) -> Result<Transaction<'c, sqlx::Postgres>> {
+        let mut transaction = connection.begin().await.map_err(failed(doing))?;
         // Others may be at the same for a while, but nobody is to wait behind us for long.
         let alone = one_at_a_time(&self.schema);
         let sql = AssertSqlSafe(format!("SET LOCAL lock_timeout = 10000; {alone}; SET LOCAL lock_timeout = 2000"));

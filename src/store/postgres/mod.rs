@@ -15,6 +15,7 @@ mod jobs;
 mod maintenance;
 #[cfg(test)]
 mod plans;
+mod pool;
 mod resources;
 mod rollups;
 mod spans;
@@ -24,43 +25,43 @@ mod types;
 mod work;
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Arguments, Connection};
+use sqlx::Arguments;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgDatabaseError, PgRow};
 
 use self::days::Days;
+use self::pool::Pool;
 use self::spans::Conflicts;
 use self::types::{Instant, uuid};
 use self::work::Limits;
 use super::columns::Instants;
+use super::error::{Cause, innermost};
 use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
 use super::{Result, Store, StoreError};
 use crate::settings::store::{PostgresLocation, PostgresSettings};
 
-/// A connection idle for longer is asked whether it still lives before it is used.
-const ASK_AFTER: Duration = Duration::from_secs(2);
-
 /// The five jobs of a store, over one database.
 struct Postgres {
-    writer: PgPool,
-    readers: PgPool,
+    writer: Pool,
+    readers: Pool,
     /// Changes tables.
-    admin: PgPool,
+    admin: Pool,
     limits: Limits,
     schema: Schema,
     resources: Resources,
     days: Days,
     conflicts: Conflicts,
+    /// Which tables it is that the above are true of.
+    epoch: Epoch,
 }
 
-/// Opens the database lazily: nothing is asked of the server before the first call. Applies no migration.
+/// The store in this database: nothing is asked of the server before the first call.
 ///
 /// # Errors
 /// [`StoreError::Other`] if a URL or the schema's name cannot be.
-pub(super) async fn open(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Store> {
+pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Store> {
     let store = Arc::new(Postgres {
         writer: pool(location.write_url.expose(), settings, settings.writer_connections)?,
         readers: pool(location.read_url.expose(), settings, settings.reader_connections)?,
@@ -70,8 +71,10 @@ pub(super) async fn open(location: &PostgresLocation, settings: &PostgresSetting
         resources: Resources::default(),
         days: Days::default(),
         conflicts: Conflicts::default(),
+        epoch: Epoch::default(),
     });
     let writers = settings.writer_connections.max(1) as usize;
+    let reads_apart = location.read_url != location.write_url;
     Ok(Store {
         spans: store.clone(),
         traces: store.clone(),
@@ -79,33 +82,18 @@ pub(super) async fn open(location: &PostgresLocation, settings: &PostgresSetting
         checkpoints: store.clone(),
         maintenance: store,
         writers,
+        reads_apart,
     })
 }
 
-fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<PgPool> {
+fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<Pool> {
     let options = PgConnectOptions::from_str(url).map_err(failed("open the store"))?;
     let options = options
         .application_name("tracefall")
         // Poolers refuse what they do not know, and no column of ours is a float.
         .extra_float_digits(None)
         .statement_cache_capacity(if settings.prepared_statements { 100 } else { 0 });
-    let pool = PgPoolOptions::new()
-        .max_connections(connections.max(1))
-        .min_connections(0)
-        .acquire_timeout(Duration::from_secs(settings.acquire_timeout_secs))
-        .idle_timeout(Duration::from_secs(settings.idle_timeout_secs))
-        .max_lifetime(Duration::from_secs(settings.max_lifetime_secs))
-        // One that was in use just now was asked when it came back. Asking each time would cost each call a round trip.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > ASK_AFTER {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        });
-    Ok(pool.connect_lazy_with(options))
+    Ok(Pool::new(options, settings, connections))
 }
 
 /// A schema's name, as statements say it: quoted, with its dot.
@@ -148,6 +136,42 @@ impl Schema {
     }
 }
 
+/// Which tables ours are. Others may drop, empty or restore them while this process runs, and what it remembers of them
+/// is then not true any more.
+#[derive(Default)]
+struct Epoch(Mutex<Option<String>>);
+
+impl Epoch {
+    /// A SELECT of a text that is another one once our tables are.
+    fn question(schema: &Schema) -> String {
+        format!(
+            "SELECT concat_ws(' ', pg_catalog.pg_relation_filenode(pg_catalog.to_regclass('{schema}resources')), \
+             pg_catalog.to_regclass('{schema}spans')::oid)"
+        )
+    }
+
+    /// Whether it is another one than was seen last.
+    fn has_changed(&self, seen: &str) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = last.as_deref().is_some_and(|last| last != seen);
+        *last = Some(seen.to_owned());
+        changed
+    }
+
+    fn is_still(&self, seen: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(seen)
+    }
+}
+
+impl Postgres {
+    /// Forgets what it believes to be stored.
+    fn forget(&self) {
+        self.resources.forget();
+        self.days.forget();
+        self.conflicts.forget();
+    }
+}
+
 /// What a statement of [`super::filter`] binds, as PostgreSQL takes it.
 fn arguments(statement: &Statement) -> sqlx::Result<PgArguments> {
     let mut arguments = PgArguments::default();
@@ -170,42 +194,70 @@ type Rows = Vec<PgRow>;
 /// Sorts an error into the class that its operation's caller decides by.
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
     move |error| match &error {
-        sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
+        sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_) => StoreError::Unavailable { doing, source: Box::new(error) },
+        // Half of a message, or an answer to something else: the connection is no longer what it was.
+        | sqlx::Error::Protocol(_) => unavailable(doing, Cause::Unreachable, error),
+        sqlx::Error::PoolTimedOut => unavailable(doing, Cause::Busy, error),
         sqlx::Error::Encode(_) => StoreError::Refused { doing, source: Box::new(error) },
         sqlx::Error::Database(database) => {
-            let class = database.code().map_or(class_of(""), |code| class_of(&code));
-            class(doing, Box::new(error))
+            let class = match database.try_downcast_ref::<PgDatabaseError>() {
+                // Not a rule that the data breaks: the default partition is gone.
+                Some(postgres) if postgres.routine() == Some("ExecFindPartition") => Class::Unavailable(Cause::Schema),
+                _ => class_of(&database.code().unwrap_or_default()),
+            };
+            let source = Box::new(error);
+            match class {
+                Class::Unavailable(cause) => StoreError::Unavailable { doing, cause, source },
+                Class::Conflict => StoreError::Conflict { doing, source },
+                Class::Refused => StoreError::Refused { doing, source },
+                Class::Other => StoreError::Other { doing, source },
+            }
         }
         _ => StoreError::Other { doing, source: Box::new(error) },
     }
 }
 
-type Class = fn(&'static str, Box<dyn std::error::Error + Send + Sync>) -> StoreError;
+fn unavailable(doing: &'static str, cause: Cause, error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { doing, cause, source: Box::new(error) }
+}
+
+/// As [`StoreError`] has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Unavailable(Cause),
+    Conflict,
+    Refused,
+    Other,
+}
 
 /// By PostgreSQL's codes, whose first two characters say the kind:
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Only what is certain to be the data's fault is
+/// refused: that costs spans.
 fn class_of(code: &str) -> Class {
-    const SERIALIZATION_FAILURE: &str = "40001";
-    const DEADLOCK: &str = "40P01";
-    const UNIQUE: &str = "23505";
-    const READ_ONLY: &str = "25006";
-    const LOCK_NOT_AVAILABLE: &str = "55P03";
-    const QUERY_CANCELED: &str = "57014";
-    const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
+    use Class::{Conflict, Other, Refused, Unavailable};
     match (code, code.get(..2).unwrap_or_default()) {
-        (SERIALIZATION_FAILURE | DEADLOCK | UNIQUE, _) => |doing, source| StoreError::Conflict { doing, source },
-        (READ_ONLY | LOCK_NOT_AVAILABLE | QUERY_CANCELED, _) | (_, "08" | "53" | "58") => {
-            |doing, source| StoreError::Unavailable { doing, source }
-        }
-        (code, _) if SHUTDOWNS.contains(&code) => |doing, source| StoreError::Unavailable { doing, source },
+        // Serialization failure, deadlock, a key that is there already.
+        ("40001" | "40P01" | "23505", _) => Conflict,
+        // A plan or a statement of which the connection remembers what is no more, or that another one prepared.
+        ("0A000" | "26000" | "42P05", _) => Conflict,
+        // Lock not available, statement time-out.
+        ("55P03" | "57014", _) => Unavailable(Cause::Busy),
+        ("25006", _) => Unavailable(Cause::ReadOnly),
+        // Administrator's shutdown, crash, not yet; the database is dropped or sleeps.
+        ("57P01" | "57P02" | "57P03" | "57P05", _) => Unavailable(Cause::Restarting),
+        ("57P04" | "3D000", _) => Unavailable(Cause::Database),
+        ("53300", _) => Unavailable(Cause::Connections),
+        ("42P01" | "3F000", _) => Unavailable(Cause::Schema),
+        ("42501", _) => Unavailable(Cause::Rights),
+        (_, "08") => Unavailable(Cause::Unreachable),
+        (_, "28") => Unavailable(Cause::Login),
+        (_, "53" | "58") => Unavailable(Cause::Resources),
         // Data, constraints, and limits such as the width of an index's entry.
-        (_, "22" | "23" | "54") => |doing, source| StoreError::Refused { doing, source },
-        _ => |doing, source| StoreError::Other { doing, source },
+        (_, "22" | "23" | "54") => Refused,
+        _ => Other,
     }
 }
 
@@ -214,24 +266,62 @@ fn code_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
 }
 
+/// The code of a database's error, out of the error that it became.
+fn code_of_store(error: &StoreError) -> Option<String> {
+    let source = match error {
+        StoreError::Unavailable { source, .. }
+        | StoreError::Conflict { source, .. }
+        | StoreError::Refused { source, .. }
+        | StoreError::Other { source, .. } => source,
+        StoreError::Away { .. } | StoreError::Corrupt { .. } => return None,
+    };
+    source.downcast_ref::<sqlx::Error>().and_then(code_of)
+}
+
+/// What the database says, without what was being done.
+fn message_of(error: &StoreError) -> String {
+    match error {
+        StoreError::Unavailable { source, .. }
+        | StoreError::Conflict { source, .. }
+        | StoreError::Refused { source, .. }
+        | StoreError::Other { source, .. } => innermost(source.as_ref()),
+        StoreError::Away { reason, .. } | StoreError::Corrupt { reason, .. } => reason.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn codes_say_whether_to_try_again() {
-        let error = |code: &str| class_of(code)("test", "reason".into());
-        for code in ["40P01", "40001", "23505"] {
-            assert!(matches!(error(code), StoreError::Conflict { .. }), "{code}");
+        for code in ["40P01", "40001", "23505", "0A000", "26000"] {
+            assert_eq!(class_of(code), Class::Conflict, "{code}");
         }
-        for code in ["08006", "53300", "53100", "57P01", "57P03", "57014", "55P03", "25006"] {
-            assert!(matches!(error(code), StoreError::Unavailable { .. }), "{code}");
+        for (code, cause) in [
+            ("08006", Cause::Unreachable),
+            ("53300", Cause::Connections),
+            ("53100", Cause::Resources),
+            ("58030", Cause::Resources),
+            ("57P01", Cause::Restarting),
+            ("57P03", Cause::Restarting),
+            ("57014", Cause::Busy),
+            ("55P03", Cause::Busy),
+            ("25006", Cause::ReadOnly),
+            ("28P01", Cause::Login),
+            ("28000", Cause::Login),
+            ("3D000", Cause::Database),
+            ("42P01", Cause::Schema),
+            ("3F000", Cause::Schema),
+            ("42501", Cause::Rights),
+        ] {
+            assert_eq!(class_of(code), Class::Unavailable(cause), "{code}");
         }
         for code in ["22021", "22003", "23502", "23514", "54000"] {
-            assert!(matches!(error(code), StoreError::Refused { .. }), "{code}");
+            assert_eq!(class_of(code), Class::Refused, "{code}");
         }
-        for code in ["42P01", "3F000", "42501", "28P01", "3D000", ""] {
-            assert!(matches!(error(code), StoreError::Other { .. }), "{code}");
+        for code in ["XX000", "42703", "P0001", "25P02", ""] {
+            assert_eq!(class_of(code), Class::Other, "{code}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::rollups::select_unsettled;
 use super::stored::{delete_ended, delete_open, everything, list_ended, list_open, select_ended, select_open};
 use super::traces::select_traces;
 use super::work::{Limits, Mode};
-use super::{PostgresLocation, PostgresSettings, Schema, open};
+use super::{PostgresLocation, PostgresSettings, Schema};
 use crate::model::ids::TraceId;
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::span::Outcome;
@@ -53,7 +53,7 @@ async fn no_hot_statement_reads_a_table_from_end_to_end() {
     let Ok(url) = std::env::var("TRACEFALL_TEST_POSTGRES") else { return };
     let at = || crate::settings::DatabaseUrl::new(url.clone());
     let location = PostgresLocation { write_url: at(), read_url: at(), admin_url: at(), schema: SCHEMA.into() };
-    let store = open(&location, &PostgresSettings::default()).await.unwrap();
+    let store = super::at(&location, &PostgresSettings::default()).unwrap();
     store.maintenance.migrate_down().await.unwrap();
     store.maintenance.migrate_up().await.unwrap();
     store.maintenance.prepare_days(NOW).await.unwrap();

@@ -22,11 +22,12 @@ use super::stored::{read_ended, read_open, remove_ended, remove_open, take_open}
 use super::traces::{Known, KnownTraces, touch};
 use super::types::Instant;
 use super::work::{Mode, Work};
-use super::{Postgres, days, failed, resources};
+use super::{Epoch, Postgres, days, failed, resources};
 use crate::model::merge::merge;
 use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::time::UnixNanos;
-use crate::store::{DeadLetter, Result, SpanWriter};
+use crate::store::error::Cause;
+use crate::store::{DeadLetter, Result, SpanWriter, StoreError};
 
 const DOING: &str = "write spans";
 
@@ -39,16 +40,27 @@ impl SpanWriter for Postgres {
         debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
         let today = heard_at.day();
         let write = async {
-            self.make_days(days::of_batch(batch, today).into_iter(), DOING).await?;
-            match self.write_batch(batch, today, self.conflicts.are_frequent()).await {
-                Err(error) if met_a_row(&error) => {
-                    self.conflicts.note(true);
-                    self.write_batch(batch, today, true).await
+            let mut careful = self.conflicts.are_frequent();
+            // Twice for tables that are no more the same, and once for rows that were there already.
+            for _ in 0..3 {
+                self.make_days(days::of_batch(batch, today).into_iter(), DOING).await?;
+                match self.write_batch(batch, today, careful).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => self.forget(),
+                    Err(error) if met_a_row(&error) && !careful => {
+                        self.conflicts.note(true);
+                        careful = true;
+                    }
+                    Err(error) => return Err(error),
                 }
-                result => result,
             }
+            Err(StoreError::Conflict { doing: DOING, source: "the tables change again and again".into() })
         };
-        self.limits.hold(DOING, write).await
+        let written = self.limits.hold(DOING, write).await;
+        if written.as_ref().is_err_and(|error| error.cause() == Cause::Schema) {
+            self.forget();
+        }
+        written
     }
 
     async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -83,13 +95,22 @@ impl SpanWriter for Postgres {
 }
 
 impl Postgres {
-    /// `careful`: whether ended spans of known traces are looked for before they are written.
-    async fn write_batch(&self, batch: &[Span], today: u32, careful: bool) -> Result<()> {
-        let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+    /// `careful`: whether ended spans of known traces are looked for before they are written. Answers false, and writes
+    /// nothing, where the tables are others than those of which this process remembers things.
+    async fn write_batch(&self, batch: &[Span], today: u32, careful: bool) -> Result<bool> {
+        let question = Epoch::question(&self.schema);
+        let begun = Work::begin_asking(&self.writer, Mode::Write, self.limits, &question, DOING).await?;
+        let (mut work, epoch) = begun;
+        if self.epoch.has_changed(&epoch) {
+            work.rollback().await;
+            return Ok(false);
+        }
         let written = BatchWrite { store: self, work: &mut work, careful, met: false }.run(batch, today).await;
         let resources = work.end(written).await?;
-        self.resources.remember(resources, today);
-        Ok(())
+        if self.epoch.is_still(&epoch) {
+            self.resources.remember(resources, today);
+        }
+        Ok(true)
     }
 }
 
@@ -226,6 +247,10 @@ impl Conflicts {
         let before = self.0.load(Ordering::Relaxed);
         let now = before - before / 16 + if met { Self::ALL / 16 } else { 0 };
         self.0.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// More than one batch in twenty.

@@ -1,6 +1,8 @@
 //! The schema's migrations, the days ahead, the size, and the end.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::SqlSafeStr;
@@ -10,6 +12,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use super::tables::{self, Tables};
 use super::{Sqlite, failed};
 use crate::model::time::UnixNanos;
+use crate::store::error::Cause;
 use crate::store::rows::Reader;
 use crate::store::{Maintenance, MigrationState, Result, StoreError, StoreSize};
 
@@ -37,6 +40,17 @@ fn migrator() -> Migrator {
 
 #[async_trait]
 impl Maintenance for Sqlite {
+    async fn make(&self) -> Result<()> {
+        const DOING: &str = "make the store";
+        if let Some(directory) = self.path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            tokio::fs::create_dir_all(directory).await.map_err(|error| cannot_make(DOING, directory, &error))?;
+        }
+        // The connection that writes makes the file.
+        let connection = self.writer.acquire().await.map_err(failed(DOING))?;
+        drop(connection);
+        Ok(())
+    }
+
     async fn migrate_up(&self) -> Result<()> {
         migrator().run(&self.writer).await.map_err(|error| migration_failed("migrate up", error))
     }
@@ -99,6 +113,19 @@ impl Maintenance for Sqlite {
         self.checkpointer.close().await;
         // Last: SQLite folds the write-ahead log into the file when the last connection goes.
         self.writer.close().await;
+    }
+}
+
+fn cannot_make(doing: &'static str, folder: &Path, error: &std::io::Error) -> StoreError {
+    let cause = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => Cause::ReadOnly,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Cause::Resources,
+        _ => Cause::File,
+    };
+    StoreError::Unavailable {
+        doing,
+        cause,
+        source: format!("cannot make the folder {}: {error}", folder.display()).into(),
     }
 }
 

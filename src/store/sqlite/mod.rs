@@ -31,10 +31,11 @@ use sqlx::{Arguments, Row};
 
 use self::checkpoint::Checkpoints;
 use super::columns::Instants;
+use super::error::Cause;
 use super::filter::{Bind, Dialect, Statement};
 use super::resources::Resources;
 use super::rows::Cells;
-use super::{Result, Store, StoreError};
+use super::{Store, StoreError};
 use crate::model::time::UnixNanos;
 use crate::settings::store::{SqliteSettings, Synchronous};
 
@@ -55,18 +56,9 @@ struct Sqlite {
     resources: Resources,
 }
 
-/// Opens the file, making it if it is missing. Applies no migration: [`super::Maintenance::migrate_up`] does, and must
-/// have done so once before the first span.
-///
-/// # Errors
-/// [`StoreError::Unavailable`] if the directory or the file cannot be made or opened.
-pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store> {
-    const DOING: &str = "open the store";
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        tokio::fs::create_dir_all(directory)
-            .await
-            .map_err(|error| StoreError::Unavailable { doing: DOING, source: Box::new(error) })?;
-    }
+/// The store in this file: nothing is opened before the first call, and [`super::Maintenance::make`] must have made the
+/// file before anything else is asked of it.
+pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections)
@@ -74,8 +66,7 @@ pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store
             .test_before_acquire(false)
             .max_lifetime(None)
     };
-    // Connected at once: it makes the file.
-    let writer = pool(1).idle_timeout(None).connect_with(writing(path, settings)).await.map_err(failed(DOING))?;
+    let writer = pool(1).idle_timeout(None).connect_lazy_with(writing(path, settings));
     let readers = pool(settings.reader_connections.max(1))
         .idle_timeout(Duration::from_secs(60))
         .connect_lazy_with(reading(path, settings));
@@ -85,14 +76,15 @@ pub(super) async fn open(path: &Path, settings: &SqliteSettings) -> Result<Store
     let checkpoints = Checkpoints::start(checkpointer.clone());
     let resources = Resources::default();
     let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, checkpointer, checkpoints, resources });
-    Ok(Store {
+    Store {
         spans: store.clone(),
         traces: store.clone(),
         rollups: store.clone(),
         checkpoints: store.clone(),
         maintenance: store,
         writers: 1,
-    })
+        reads_apart: false,
+    }
 }
 
 fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> SqliteConnectOptions {
@@ -186,19 +178,34 @@ impl Cells for SqliteRow {
 /// Sorts an error into the class that its operation's caller decides by.
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
     move |error| match &error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
-            StoreError::Unavailable { doing, source: Box::new(error) }
+        sqlx::Error::PoolTimedOut => unavailable(doing, Cause::Busy, error),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::Io(_) => {
+            unavailable(doing, Cause::Resources, error)
         }
         sqlx::Error::Encode(_) => StoreError::Refused { doing, source: Box::new(error) },
         sqlx::Error::Database(database) => {
             let code = database.code().and_then(|code| code.parse::<i32>().ok());
-            class_of(code.unwrap_or_default())(doing, Box::new(error))
+            match class_of(code.unwrap_or_default()) {
+                Class::Unavailable(cause) => unavailable(doing, cause, error),
+                Class::Refused => StoreError::Refused { doing, source: Box::new(error) },
+                Class::Other => StoreError::Other { doing, source: Box::new(error) },
+            }
         }
         _ => StoreError::Other { doing, source: Box::new(error) },
     }
 }
 
-type Class = fn(&'static str, Box<dyn std::error::Error + Send + Sync>) -> StoreError;
+fn unavailable(doing: &'static str, cause: Cause, error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable { doing, cause, source: Box::new(error) }
+}
+
+/// As [`StoreError`] has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Unavailable(Cause),
+    Refused,
+    Other,
+}
 
 /// By SQLite's result codes, whose low byte says the kind: <https://www.sqlite.org/rescode.html>.
 fn class_of(code: i32) -> Class {
@@ -216,11 +223,12 @@ fn class_of(code: i32) -> Class {
     const CONSTRAINT: i32 = 19;
     const MISMATCH: i32 = 20;
     match code & 0xff {
-        ABORT | BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN | PROTOCOL => {
-            |doing, source| StoreError::Unavailable { doing, source }
-        }
-        TOOBIG | CONSTRAINT | MISMATCH => |doing, source| StoreError::Refused { doing, source },
-        _ => |doing, source| StoreError::Other { doing, source },
+        ABORT | BUSY | LOCKED | INTERRUPT | PROTOCOL => Class::Unavailable(Cause::Busy),
+        READONLY => Class::Unavailable(Cause::ReadOnly),
+        NOMEM | IOERR | FULL => Class::Unavailable(Cause::Resources),
+        CANTOPEN => Class::Unavailable(Cause::File),
+        TOOBIG | CONSTRAINT | MISMATCH => Class::Refused,
+        _ => Class::Other,
     }
 }
 
@@ -230,18 +238,17 @@ mod tests {
 
     #[test]
     fn result_codes_say_whether_to_try_again() {
-        let error = |code: i32| class_of(code)("test", "reason".into());
         // BUSY, BUSY_SNAPSHOT, FULL, IOERR_WRITE, CANTOPEN.
         for code in [5, 517, 13, 778, 14] {
-            assert!(error(code).is_retryable(), "{code}");
+            assert!(matches!(class_of(code), Class::Unavailable(_)), "{code}");
         }
         // CONSTRAINT_UNIQUE, CONSTRAINT_NOTNULL, TOOBIG, MISMATCH.
         for code in [2067, 1299, 18, 20] {
-            assert!(matches!(error(code), StoreError::Refused { .. }), "{code}");
+            assert_eq!(class_of(code), Class::Refused, "{code}");
         }
         // ERROR (a missing table), CORRUPT, NOTADB.
         for code in [1, 11, 26] {
-            assert!(matches!(error(code), StoreError::Other { .. }), "{code}");
+            assert_eq!(class_of(code), Class::Other, "{code}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::rollups::{SELECT_UNSETTLED, select_known};
 use super::stored::{delete_by_key, select_by_key, select_by_trace};
 use super::tables::Table;
 use super::traces::{SELECT_TABLES, select_trace};
-use super::{DIALECT, open, reading};
+use super::{DIALECT, at, reading};
 use crate::model::ids::TraceId;
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::span::Outcome;
@@ -43,7 +43,7 @@ fn searches() -> Vec<(&'static str, String)> {
 async fn no_hot_statement_walks_through_a_table() {
     let directory = tempfile::tempdir().unwrap();
     let (path, settings) = (directory.path().join("plans.db"), SqliteSettings::default());
-    let store = open(&path, &settings).await.unwrap();
+    let store = at(&path, &settings);
     store.maintenance.migrate_up().await.unwrap();
     store.maintenance.prepare_days(NOW).await.unwrap();
     let tables = [Table::Open, Table::Default, Table::Day(NOW.day()), Table::Day(NOW.day() + 2)];

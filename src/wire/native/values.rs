@@ -310,7 +310,7 @@ fn text<'a>(draft: &mut Draft<'_, '_>, field: Field, name: &str, raw: &'a str) -
         }
         _ => Cow::Borrowed(raw),
     };
-    let text = draft.bounds.text(field.name(), text);
+    let text = draft.bounds.field(field, text);
     if text.is_empty() {
         return Ok(None);
     }

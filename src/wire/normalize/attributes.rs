@@ -104,6 +104,11 @@ impl<'a> AttributeSet<'a> {
         self.0.iter().filter(|entry| entry.key == key).min_by_key(|entry| entry.origin).map(|entry| &*entry.raw)
     }
 
+    /// Those whose values are longer than so many bytes.
+    pub(super) fn longer_than(&self, bytes: usize) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(move |entry| entry.raw.len() > bytes).map(|entry| (&*entry.key, &*entry.raw))
+    }
+
     /// Puts them in order and hands each that is kept to `each` before. Within one place the last of equal keys stays,
     /// as in PostgreSQL's `jsonb`; a different value from a weaker place is kept beside, as `key.from_tags` and so on.
     /// Nothing but its memory stays here.

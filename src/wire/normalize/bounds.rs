@@ -4,7 +4,33 @@ use std::borrow::Cow;
 
 use super::Fault;
 use crate::model::limits::Limits;
+use crate::model::span::Field;
 use crate::wire::json;
+
+/// Bytes of an id that others gave. It is a key of indexes, whose entries PostgreSQL bounds at about 2.7 KB.
+/// Source: <https://www.postgresql.org/docs/current/btree.html>.
+pub(super) const MAX_ID_BYTES: usize = 1_024;
+
+/// Whether a field holds an id that others gave, by which spans are looked up.
+pub(super) fn is_id(field: Field) -> bool {
+    use Field::{
+        ExecutionId, JobId, ParentTraceId, QuestionId, ReleaseId, ReleaseTargetKey, SessionId, UserId, WorkflowId,
+        WorkspaceId,
+    };
+    matches!(
+        field,
+        ExecutionId
+            | JobId
+            | ParentTraceId
+            | QuestionId
+            | ReleaseId
+            | ReleaseTargetKey
+            | SessionId
+            | UserId
+            | WorkflowId
+            | WorkspaceId
+    )
+}
 
 /// Applies the limits to the values of one span, and remembers the names of what it changed.
 pub(in crate::wire) struct Bounds<'l> {
@@ -26,15 +52,25 @@ impl<'l> Bounds<'l> {
         Self { limits, escapes, truncated: Vec::new(), nul_replaced: Vec::new() }
     }
 
+    /// The text of a field, cut between two characters.
+    pub(in crate::wire) fn field<'a>(&mut self, field: Field, text: Cow<'a, str>) -> Cow<'a, str> {
+        let limit =
+            if is_id(field) { MAX_ID_BYTES.min(self.limits.max_value_bytes) } else { self.limits.max_value_bytes };
+        self.text_within(field.name(), text, limit)
+    }
+
     /// A text that is kept as such, cut between two characters.
     pub(in crate::wire) fn text<'a>(&mut self, name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+        self.text_within(name, text, self.limits.max_value_bytes)
+    }
+
+    fn text_within<'a>(&mut self, name: &str, text: Cow<'a, str>, limit: usize) -> Cow<'a, str> {
         let mut text = text;
         // A text without escapes has none: JSON forbids control characters.
         if matches!(&text, Cow::Owned(text) if text.contains('\0')) {
             self.nul_replaced.push(name.to_owned());
             text = Cow::Owned(text.replace('\0', "\u{fffd}"));
         }
-        let limit = self.limits.max_value_bytes;
         if text.len() > limit {
             self.truncated.push(name.to_owned());
             let end = (0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);

@@ -8,11 +8,13 @@ mod bounds;
 mod fields;
 mod resource;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
 pub(super) use attributes::{AttributeSet, Origin, pairs};
 pub(super) use bounds::Bounds;
+use bounds::{MAX_ID_BYTES, is_id};
 pub(super) use fields::{FieldSet, Given, canonical_trace};
 pub(super) use resource::ResourceCache;
 
@@ -120,6 +122,7 @@ impl<'a, 'l> Draft<'a, 'l> {
             self.inherit(span_id, carried);
         }
 
+        self.cut_ids();
         self.note_changes();
         let Self { fields, attributes, .. } = self;
         let attributes = attributes.finish(|key, raw| promote(fields, key, raw))?;
@@ -208,6 +211,18 @@ impl<'a, 'l> Draft<'a, 'l> {
         }
         if let Some(trace_state) = &carried.trace_state {
             self.fields.fill(Field::TraceState, FieldValue::Text(trace_state.as_str().into()));
+        }
+    }
+
+    /// Fills fields from ids among the attributes that are too long to be looked up by whole: cut, and noted.
+    fn cut_ids(&mut self) {
+        let Self { attributes, bounds, fields, .. } = self;
+        for (key, raw) in attributes.longer_than(MAX_ID_BYTES) {
+            let field = attributes::promoted(key).filter(|field| is_id(*field) && !fields.has(*field));
+            if let Some((field, text)) = field.and_then(|field| Some((field, text_of(field, raw)?))) {
+                let text = bounds.field(field, Cow::Owned(text.into()));
+                fields.fill(field, FieldValue::Text(text.into()));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod postgres;
+pub mod proxy;
 pub mod psql;
 pub mod reference;
 
@@ -52,6 +53,11 @@ impl TestServer {
     async fn in_folder(folder: TempDir, settings: Settings, clock: Clock) -> Self {
         let running = app::start(&settings, clock.clone()).await.unwrap();
         Self { running, client: client(), folder, settings, clock }
+    }
+
+    /// Stops it as SIGTERM would.
+    pub async fn stop(self) {
+        self.running.stop().await;
     }
 
     /// Stops it as SIGTERM would and starts another on the same store.

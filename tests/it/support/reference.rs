@@ -17,6 +17,7 @@ use tracefall::model::search::{Cursor, Page, TraceQuery};
 use tracefall::model::span::{Field, Fields, Outcome, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
+use tracefall::store::error::Cause;
 use tracefall::store::{
     Checkpoints, DeadLetter, Detail, Maintenance, MigrationState, Result, RollupStore, SpanWriter, Store, StoreError,
     StoreSize, ToSettle, Touch, TraceReader,
@@ -53,6 +54,7 @@ impl Home for Reference {
             checkpoints: opened.clone(),
             maintenance: opened,
             writers: 1,
+            reads_apart: false,
         }
     }
 }
@@ -80,7 +82,7 @@ impl Opened {
 
     fn history(&self, doing: &'static str) -> Result<MutexGuard<'_, History>> {
         match self.closed.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unavailable { doing, source: "it is closed".into() }),
+            true => Err(StoreError::Unavailable { doing, cause: Cause::Busy, source: "it is closed".into() }),
             false => Ok(self.history.lock().unwrap()),
         }
     }

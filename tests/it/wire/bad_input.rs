@@ -309,6 +309,17 @@ fn a_megabyte_of_text_is_cut_to_its_limit() {
 }
 
 #[test]
+fn an_id_that_others_gave_is_cut_to_what_an_index_can_hold() {
+    let long = "é".repeat(2_000);
+    let span = span(&format!(r#""execution_id":"{long}","metadata":{{"job_id":"{long}","note":"{long}"}}"#));
+    for field in [Field::ExecutionId, Field::JobId] {
+        assert_eq!(span.fields.text(field), Some("é".repeat(512).as_str()), "{}", field.name());
+    }
+    assert_eq!(span.attributes.get("job_id"), Some(format!("\"{long}\"").as_str()), "the attribute stays whole");
+    assert_eq!(span.attributes.get("tracefall.truncated"), Some(r#"["execution_id","job_id"]"#));
+}
+
+#[test]
 fn a_span_or_a_name_that_is_too_long_is_rejected() {
     let limits = Limits { max_span_bytes: 200, max_value_bytes: 20, ..Limits::default() };
     let large = with_limits(&object(&format!(r#""a":"{}""#, "x".repeat(200))), &limits).unwrap();

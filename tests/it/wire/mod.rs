@@ -7,7 +7,7 @@ mod shapes;
 mod spellings;
 
 use tracefall::model::limits::Limits;
-use tracefall::model::span::Span;
+use tracefall::model::span::{Field, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::wire::{Carried, DecodeContext, DecodeError, Decoded, Framing, Rejected, native};

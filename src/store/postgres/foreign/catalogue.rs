@@ -1,10 +1,11 @@
 //! What PostgreSQL's catalogue says of a table: whether it may be read, its columns, and a key to page by.
 
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 
 use super::DOING;
 use crate::store::foreign::{Column, Facts, Order};
 use crate::store::postgres::failed;
+use crate::store::postgres::pool::Pool;
 use crate::store::postgres::work::{Limits, Mode, Work};
 use crate::store::rows::Reader;
 use crate::store::{Result, StoreError};
@@ -85,7 +86,7 @@ const COLUMN_CELLS: [&str; 6] = ["attname", "quoted", "format_type", "typname", 
 /// Rows of a block of 8 KiB where statistics say nothing.
 const ROWS_PER_BLOCK: u64 = 30;
 
-pub(super) async fn look_up(pool: &PgPool, limits: Limits, host: &str, name: &str) -> Result<Found> {
+pub(super) async fn look_up(pool: &Pool, limits: Limits, host: &str, name: &str) -> Result<Found> {
     let mut work = Work::begin(pool, Mode::Foreign, limits, DOING).await?;
     let found = async {
         let table = sqlx::query(TABLE).bind(name).fetch_optional(&mut *work).await.map_err(failed(DOING))?;

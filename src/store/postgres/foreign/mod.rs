@@ -9,9 +9,10 @@ mod pages;
 
 use std::str::FromStr;
 
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 
 use self::pages::Statements;
+use super::pool::Pool;
 use super::work::Limits;
 use super::{failed, pool};
 use crate::settings::DatabaseUrl;
@@ -23,7 +24,7 @@ const DOING: &str = "read the table";
 
 /// A table to read, over one connection.
 pub struct ForeignTable {
-    pool: PgPool,
+    pool: Pool,
     limits: Limits,
     facts: Facts,
     statements: Statements,

@@ -1,7 +1,7 @@
 //! Rows, a page at a time, in an order in which an interrupted reader finds where it was.
 
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgArguments, PgPool};
+use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, AssertSqlSafe};
 
 use super::DOING;
@@ -10,6 +10,7 @@ use crate::model::time::UnixNanos;
 use crate::store::Result;
 use crate::store::foreign::{Page, Position, Row};
 use crate::store::postgres::failed;
+use crate::store::postgres::pool::Pool;
 use crate::store::postgres::work::{Limits, Mode, Work};
 use crate::store::rows::Reader;
 
@@ -73,7 +74,7 @@ impl Statements {
 
     pub(super) async fn read(
         &self,
-        pool: &PgPool,
+        pool: &Pool,
         limits: Limits,
         after: Option<&Position>,
         rows: usize,
