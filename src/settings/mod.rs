@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod ingest;
+pub mod journal;
 mod layers;
 pub mod pipeline;
 mod postgres;
@@ -30,6 +31,7 @@ pub use secret::{DatabaseUrl, Secret};
 
 use access::AccessSettings;
 use ingest::IngestSettings;
+use journal::JournalSettings;
 use layers::Known;
 use pipeline::PipelineSettings;
 use problem::Problems;
@@ -43,6 +45,7 @@ use telemetry::TelemetrySettings;
 pub struct Settings {
     pub server: ServerSettings,
     pub ingest: IngestSettings,
+    pub journal: JournalSettings,
     pub pipeline: PipelineSettings,
     pub store: StoreSettings,
     pub access: AccessSettings,
@@ -191,6 +194,7 @@ impl Settings {
     fn check(&self, problems: &mut Problems) {
         self.server.check(&self.ingest, &self.pipeline, problems);
         self.ingest.check(problems);
+        self.journal.check(problems);
         self.pipeline.check(problems);
         self.store.check(problems);
         self.access.check(&self.server, problems);

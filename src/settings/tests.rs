@@ -60,6 +60,8 @@ fn variables_reach_every_kind_of_setting() {
             ("TRACEFALL__INGEST__LIMITS__MAX_SPANS", "7"),
             ("TRACEFALL__SERVER__CORS_ORIGINS", "https://a.example, https://b.example"),
             ("TRACEFALL__STORE__SQLITE__SYNCHRONOUS", "full"),
+            ("TRACEFALL__JOURNAL__FSYNC", "always"),
+            ("TRACEFALL__JOURNAL__DIR", "/mnt/journal"),
             ("TRACEFALL__ACCESS__OPEN", "yes"),
             ("TRACEFALL__ACCESS__INGEST_KEY", "0123456789012345"),
             ("DATABASE_URL", "sqlite:/tmp/spans.db"),
@@ -74,6 +76,7 @@ fn variables_reach_every_kind_of_setting() {
     assert_eq!(settings.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(settings.store.sqlite.synchronous, store::Synchronous::Full);
     assert_eq!(settings.store.location(), Ok(StoreLocation::Sqlite("/tmp/spans.db".into())));
+    assert_eq!((settings.journal.fsync, settings.journal.dir), (journal::Fsync::Always, Some("/mnt/journal".into())));
     assert_eq!(settings.telemetry.filter, "debug");
     assert!(settings.access.open && !settings.ingest.enabled);
     let key = settings.access.ingest_key.unwrap();
@@ -214,6 +217,13 @@ fn impossible_values_name_their_key_and_what_is_accepted() {
             "pipeline.retry_max_ms is 5000; accepted is at least pipeline.retry_base_ms, 20000",
         ),
         ("[pipeline]\nsettle_quiet_ms = 9_000", "accepted is at least pipeline.settle_quiet_ms, 9000"),
+        (
+            "[journal]\nmax_bytes = 1_000_000",
+            "journal.max_bytes (from tracefall.toml) is 1000000; accepted are 0 (8 GiB or half of the free disk) and at \
+             least four times journal.segment_bytes, 134217728",
+        ),
+        ("[journal]\nfsync_interval_ms = 0", "journal.fsync_interval_ms (from tracefall.toml) is 0; accepted are 1 to"),
+        ("[journal]\ndir = ''", "journal.dir (from tracefall.toml) is empty"),
         ("[store]\ndata_dir = ''", "store.data_dir (from tracefall.toml) is empty"),
         ("[store]\nurl = 'mysql://x'", "store.url (from tracefall.toml) is mysql://x; accepted is postgres://"),
         (
@@ -422,6 +432,6 @@ fn every_setting_is_listed_by_its_full_name() {
         });
     assert_eq!(
         sections.keys().copied().collect::<Vec<_>>(),
-        ["access", "ingest", "pipeline", "server", "store", "telemetry"]
+        ["access", "ingest", "journal", "pipeline", "server", "store", "telemetry"]
     );
 }

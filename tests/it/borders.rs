@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("analysis", &["model"]),
     ("render", &["model", "analysis"]),
     ("store", &["model", "settings"]),
+    ("journal", &["model", "settings"]),
     ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "store"]),
     ("query", &["model", "clock", "wire", "analysis", "store"]),
     ("access", &["model", "settings", "clock"]),
