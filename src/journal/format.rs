@@ -219,9 +219,8 @@ mod tests {
         for bit in 24..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let noticed = RecordHeader::decode(&damaged).is_none_or(|header| {
-                header.length != 7 || !header.matches(&damaged[RECORD_HEADER..], 3)
-            });
+            let noticed = RecordHeader::decode(&damaged)
+                .is_none_or(|header| header.length != 7 || !header.matches(&damaged[RECORD_HEADER..], 3));
             assert!(noticed, "bit {bit}");
         }
     }

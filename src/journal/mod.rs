@@ -65,7 +65,8 @@
 //!   begins a new segment with the same sequence, and what the failed one left is void. Nothing has to be restarted.
 //! - After a failed `fdatasync` nothing of that file counts as durable any more, whatever a second call says
 //!   (<https://wiki.postgresql.org/wiki/Fsync_Errors>): the records since the last good one are read back, checked,
-//!   written to a new segment and synced there. Until that succeeds, appends are refused.
+//!   written to a new segment and synced there. Until that succeeds, appends are refused. (A process that is started
+//!   anew in the meantime does not know, and trusts its own fdatasync.)
 //! - A segment is removed when every record in it is done, oldest first, and the low-water mark survives that: it stands
 //!   in the header of every later segment. Replaying what was done already is harmless anyway.
 //! - At the start nothing is read but the headers and the last segment; replay streams, one record at a time.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::compress;
-use super::disk::{Disk, DiskFile, RealDisk};
+use super::disk::{Disk, RealDisk};
 use super::format::{HEADER, HeaderError, KIND_MARK, KIND_SPANS, SegmentHeader};
 use super::keepers::Bells;
 use super::ledger::Ledger;
@@ -96,6 +96,7 @@ impl Journal {
         let (mut table, marked) = start.table(candidates)?;
         start.find_missing(&table)?;
         let last = start.read_last(&mut table, marked)?;
+        let unsynced = start.unsynced(&table, last.tail)?;
         let mut opened = start.opened;
 
         let held = table.bytes();
@@ -120,8 +121,6 @@ impl Journal {
         let last_number = table.last().map_or(0, |segment| segment.number);
         let replay = if ledger.waiting() > 0 { (last_number, held) } else { (0, 0) };
         let health = Health::new(opened.damaged.len() as u64 + aside, replay);
-        let durable = table.last().map_or(0, |segment| segment.first.saturating_sub(1));
-        let unsynced = Unsynced::after_start(durable, last.file);
         let shared = Shared {
             writer: Mutex::new(Writer::new(ledger.tail() + 1, next_number)),
             state: Mutex::new(State { table, ledger, unsynced, marked: last.marked, health }),
@@ -158,7 +157,6 @@ struct Last {
     low: u64,
     tail: u64,
     marked: u64,
-    file: Option<(u64, Arc<dyn DiskFile>)>,
 }
 
 impl Start<'_> {
@@ -257,7 +255,10 @@ impl Start<'_> {
             return self.disk.remove(&path).map_err(failed);
         }
         let name = format!("{}{DAMAGED}", segment.name());
-        tracing::error!(file = name, "nothing can be read of a segment of the journal; it is set aside under this name");
+        tracing::error!(
+            file = name,
+            "nothing can be read of a segment of the journal; it is set aside under this name"
+        );
         self.disk.rename(&path, &self.path(&name)).map_err(failed)?;
         self.opened.damaged.push(name);
         Ok(())
@@ -283,15 +284,20 @@ impl Start<'_> {
     /// Reads the last segment, and cuts off what is no whole record at its end.
     fn read_last(&mut self, table: &mut Table, marked: u64) -> Result<Last> {
         let Some(segment) = table.last().cloned() else {
-            return Ok(Last { low: 0, tail: 0, marked: 0, file: None });
+            return Ok(Last { low: 0, tail: 0, marked: 0 });
         };
-        let path = segment.path(self.directory);
         let scanned = self.scan(&segment)?;
-        let file = self.disk.open(&path).map_err(|source| JournalError::io("open", &path, source))?;
         if let Some(torn_at) = scanned.torn_at.filter(|_| segment.form == Form::Raw) {
-            file.truncate(torn_at).map_err(|source| JournalError::io("cut", &path, source))?;
+            let path = segment.path(self.directory);
+            let cut = self.disk.open(&path).and_then(|file| file.truncate(torn_at));
+            cut.map_err(|source| JournalError::io("cut", &path, source))?;
             let bytes = segment.bytes - torn_at;
-            tracing::warn!(file = segment.name(), offset = torn_at, bytes, "the journal ended within a record, which was never acknowledged");
+            tracing::warn!(
+                file = segment.name(),
+                offset = torn_at,
+                bytes,
+                "the journal ended within a record, which was never acknowledged"
+            );
             self.opened.torn_bytes += bytes;
             table.grow(segment.number, torn_at);
         }
@@ -299,7 +305,20 @@ impl Start<'_> {
         let removed = table.segments().first().map_or(0, |first| first.first.saturating_sub(1));
         let low = marked.max(removed);
         let tail = scanned.last.unwrap_or(0).max(segment.first.saturating_sub(1)).max(low);
-        Ok(Last { low, tail, marked, file: Some((segment.number, file)) })
+        Ok(Last { low, tail, marked })
+    }
+
+    /// What an earlier process wrote may never have reached the disk: everything but what was compressed.
+    fn unsynced(&self, table: &Table, tail: u64) -> Result<Unsynced> {
+        let mut files = Vec::new();
+        let raw = || table.segments().iter().filter(|segment| segment.form == Form::Raw);
+        for segment in raw() {
+            let path = segment.path(self.directory);
+            let file = self.disk.open(&path).map_err(|source| JournalError::io("open", &path, source))?;
+            files.push((segment.number, file));
+        }
+        let durable = raw().next().map_or(tail, |segment| segment.first.saturating_sub(1));
+        Ok(Unsynced::after_start(durable, files))
     }
 
     fn scan(&self, segment: &Segment) -> Result<Scanned> {
@@ -350,7 +369,9 @@ fn any_number(name: &str) -> Option<u64> {
 fn advice(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
     match error.kind() {
-        ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only: mount it for writing, or set journal.dir",
+        ErrorKind::ReadOnlyFilesystem => {
+            "the file system is mounted read-only: mount it for writing, or set journal.dir"
+        }
         ErrorKind::PermissionDenied => "give this user the right to read and write there, or set journal.dir",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "a file is in its place: move it, or set journal.dir",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: make room, or set journal.dir",

@@ -117,9 +117,11 @@ impl Reader {
         let segment = &place.segment;
         if self.open.as_ref().is_none_or(|(number, _)| *number != segment.number) {
             let path = segment.path(&self.shared.directory);
-            let scanner = self.shared.disk.open(&path).and_then(|file| {
-                Scanner::new(file, segment.number, segment.form, segment.bytes)
-            });
+            let scanner = self
+                .shared
+                .disk
+                .open(&path)
+                .and_then(|file| Scanner::new(file, segment.number, segment.form, segment.bytes));
             match scanner {
                 Ok(scanner) => self.open = Some((segment.number, scanner)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.place().as_ref() != Some(place) => {

@@ -82,7 +82,9 @@ impl Shared {
                 Scanner::new(file, place.segment.number, place.segment.form, place.segment.bytes).map_err(failed)?;
             while next < place.end {
                 match scanner.next().map_err(failed)? {
-                    Item::Record { kind: KIND_SPANS, sequence, payload, .. } if (next..place.end).contains(&sequence) => {
+                    Item::Record { kind: KIND_SPANS, sequence, payload, .. }
+                        if (next..place.end).contains(&sequence) =>
+                    {
                         lost.extend(next..sequence);
                         record.set_payload(&scanner.bytes()[payload]);
                         let bytes = record.seal(sequence, fresh.number);

@@ -170,12 +170,10 @@ mod tests {
             assert!(table.push(segment(number, first)).is_empty());
         }
         let found = |sequence| table.find(sequence, 25).map(|place| (place.segment.number, place.end));
-        assert_eq!([found(1), found(9), found(10), found(25)], [
-            Some((1, 10)),
-            Some((1, 10)),
-            Some((2, 20)),
-            Some((4, 26))
-        ]);
+        assert_eq!(
+            [found(1), found(9), found(10), found(25)],
+            [Some((1, 10)), Some((1, 10)), Some((2, 20)), Some((4, 26))]
+        );
         let numbers = |segments: Vec<Segment>| segments.iter().map(|segment| segment.number).collect::<Vec<_>>();
         assert_eq!(numbers(table.take_done(18)), [1]);
         assert_eq!(table.find(3, 25).map(|place| place.segment.number), Some(2), "the first one there is");

@@ -56,9 +56,12 @@ impl SimulatedDisk {
         self.lock().faults = faults;
     }
 
-    /// The process is gone; everything it wrote is there.
+    /// The process is gone; everything it wrote is there. That a sync failed before is forgotten: the next process has
+    /// no way to know.
     pub fn kill(&self) {
-        self.lock().faults = Faults::default();
+        let mut state = self.lock();
+        state.faults = Faults::default();
+        state.files.iter_mut().for_each(|file| file.poisoned = false);
     }
 
     /// What was not synced is gone, or not, or some of it: `random` decides.

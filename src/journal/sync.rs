@@ -60,14 +60,14 @@ impl Ticket {
 }
 
 impl Unsynced {
-    /// After a start: what an earlier process wrote last, behind `durable`, may not have reached the disk.
-    pub fn after_start(durable: u64, last: Option<(u64, Arc<dyn DiskFile>)>) -> Self {
-        Self { directory: last.is_some(), files: last.into_iter().collect(), durable, ..Self::default() }
+    /// After a start: `files` hold what an earlier process wrote behind `durable`.
+    pub fn after_start(durable: u64, files: Vec<(u64, Arc<dyn DiskFile>)>) -> Self {
+        Self { directory: !files.is_empty(), files, durable, ..Self::default() }
     }
 
-    /// Nobody will sync what was written so far.
-    pub fn forget(&mut self) {
-        self.files.clear();
+    /// The file is gone, or another one that is durable is in its place.
+    pub fn forget(&mut self, gone: u64) {
+        self.files.retain(|(number, _)| *number != gone);
     }
 
     pub fn wrote(&mut self, active: &Active) {
@@ -80,10 +80,6 @@ impl Unsynced {
         debug_assert!(active.length >= HEADER as u64);
         self.wrote(active);
         self.directory = true;
-    }
-
-    pub fn holds(&self, number: u64) -> bool {
-        self.files.iter().any(|(unsynced, _)| *unsynced == number)
     }
 
     /// Everything up to `tail` is durable, but for `lost`: the tickets that are told so, and those that are told of it.

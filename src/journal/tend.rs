@@ -46,7 +46,10 @@ impl Shared {
             let mut state = self.state();
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => state.table.put_back(segment),
-                _ => state.health.removed(segment.damaged),
+                _ => {
+                    state.unsynced.forget(segment.number);
+                    state.health.removed(segment.damaged);
+                }
             }
         }
     }
@@ -57,9 +60,12 @@ impl Shared {
         let path = segment.path(&self.directory);
         let bytes = compress(&*self.disk, &self.directory, &segment)
             .map_err(|source| JournalError::io("compress", &path, source))?;
-        let is_current = self.state().table.compressed(segment.number, bytes);
-        let superfluous =
-            if is_current { path } else { self.directory.join(name(segment.number, Form::Compressed)) };
+        let is_current = {
+            let mut state = self.state();
+            state.unsynced.forget(segment.number);
+            state.table.compressed(segment.number, bytes)
+        };
+        let superfluous = if is_current { path } else { self.directory.join(name(segment.number, Form::Compressed)) };
         // If it stays, the next start removes it.
         let _ = self.disk.remove(&superfluous);
         self.bells.tend.ring();
@@ -73,7 +79,7 @@ impl Shared {
         let segments = state.table.segments();
         let old = segments.windows(2).take(segments.len().saturating_sub(behind));
         let waits = |segment: &Segment, next: &Segment| {
-            let is_plain = segment.form == Form::Raw && !segment.damaged && !state.unsynced.holds(segment.number);
+            let is_plain = segment.form == Form::Raw && !segment.damaged;
             is_plain && next.first > segment.first && state.ledger.any_waits(segment.first, next.first - 1)
         };
         old.into_iter().find_map(|pair| match pair {

@@ -120,7 +120,8 @@ impl Shared {
         if is_high != std::mem::replace(&mut state.health.high_water, is_high) && is_high {
             tracing::warn!(bytes = used, max_bytes = most, "the journal's budget is nearly spent: the store is behind");
         }
-        used + bytes > most
+        // It may take a new segment.
+        used + bytes + HEADER as u64 > most
     }
 
     /// Writes at the end of the active segment, or leaves it as it was.
@@ -174,12 +175,8 @@ impl Shared {
     pub(super) fn adopt(&self, writer: &mut Writer, active: Active, first: u64) {
         let mut state = self.state();
         state.marked = state.marked.max(active.done_to);
-        let segment =
-            Segment { number: active.number, first, form: Form::Raw, bytes: active.length, damaged: false };
+        let segment = Segment { number: active.number, first, form: Form::Raw, bytes: active.length, damaged: false };
         let void = state.table.push(segment);
-        if self.options.fsync == Fsync::Off {
-            state.unsynced.forget();
-        }
         state.unsynced.began(&active);
         drop(state);
         writer.active = Some(active);

@@ -67,10 +67,7 @@ struct Context {
 fn span(message: &[u8], context: &Context) -> Read<Span> {
     let mut fields = Fields::new(message);
     let ids = (fields.next().flatten(), fields.next().flatten());
-    let (
-        Some((span_tag::TRACE_ID, Value::Bytes(trace_id))),
-        Some((span_tag::SPAN_ID, Value::Bytes(span_id))),
-    ) = ids
+    let (Some((span_tag::TRACE_ID, Value::Bytes(trace_id))), Some((span_tag::SPAN_ID, Value::Bytes(span_id)))) = ids
     else {
         return Err("the ids");
     };

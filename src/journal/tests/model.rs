@@ -9,7 +9,10 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { bytes: usize, on_disk: bool },
+    Append {
+        bytes: usize,
+        on_disk: bool,
+    },
     Take,
     /// Of those in memory, by place.
     Done(usize),
@@ -146,9 +149,10 @@ impl Model {
 
     /// Everything up to here survives a power cut.
     fn safe_to(&self) -> u64 {
-        let promised = self.promised.iter().filter(|(_, told)| {
-            self.settings.fsync == Fsync::Always && matches!(told.try_recv(), Ok(Ok(())))
-        });
+        let promised = self
+            .promised
+            .iter()
+            .filter(|(_, told)| self.settings.fsync == Fsync::Always && matches!(told.try_recv(), Ok(Ok(()))));
         let promised = promised.map(|(sequence, _)| *sequence).max().unwrap_or(0);
         let durable = self.journal.status().durable_to;
         assert!(promised <= durable, "a ticket is told after the sync");
@@ -208,8 +212,13 @@ fn holds(fsync: Fsync, steps: Vec<Step>) {
     model.finish();
 }
 
+/// Each takes some ten milliseconds; `scripts/test --long` takes more of them.
+fn cases() -> u32 {
+    if std::env::var_os("TRACEFALL_TEST_LONG").is_some() { 10_000 } else { 100 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn what_is_owed_with_fsync_always(steps in proptest::collection::vec(steps(), 1..120)) {
