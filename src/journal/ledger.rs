@@ -61,6 +61,14 @@ impl Ledger {
         self.waiting.count() < before
     }
 
+    /// Nobody has it in memory any more, unless it is done.
+    pub fn give_back(&mut self, sequence: u64) {
+        let is_done = sequence <= self.low || !self.done.runs_within(sequence, sequence).is_empty();
+        if !is_done && sequence <= self.tail {
+            self.waiting.insert(sequence, sequence);
+        }
+    }
+
     /// Whether everything is done further than before.
     pub fn done(&mut self, sequence: u64) -> bool {
         self.all_done(sequence, sequence)
@@ -119,6 +127,17 @@ mod tests {
         assert_eq!(ledger.low(), 2);
         assert!(!ledger.done(99), "never appended");
         assert!(ledger.all_done(1, 5) && ledger.is_all_done());
+    }
+
+    #[test]
+    fn what_is_given_back_waits_unless_it_is_done() {
+        let mut ledger = Ledger::new(0, 0);
+        (1..=3).for_each(|_| ledger.appended(false));
+        ledger.done(1);
+        ledger.done(3);
+        (0..=5).for_each(|sequence| ledger.give_back(sequence));
+        assert_eq!((ledger.waiting(), ledger.first_waiting()), (1, Some(2)));
+        assert!(ledger.take(2) && ledger.done(2) && ledger.is_all_done());
     }
 
     #[test]

@@ -202,6 +202,11 @@ impl Journal {
         }
     }
 
+    /// Whoever had the record in memory has it no longer, and its spans are not stored: it is on disk alone from here on.
+    pub fn give_back(&self, sequence: u64) {
+        self.0.state().ledger.give_back(sequence);
+    }
+
     /// The record cannot be used although its checksum is right: its file is kept aside in the end, and the record
     /// counts as done.
     pub fn set_aside(&self, sequence: u64, reason: &str) {

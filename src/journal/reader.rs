@@ -51,7 +51,7 @@ impl Reader {
     ///
     /// # Errors
     /// If a file cannot be read; asking again tries again.
-    pub fn next(&mut self) -> Result<Option<Stored<'_>>> {
+    pub fn read(&mut self) -> Result<Option<Stored<'_>>> {
         Ok(if self.advance()? { self.last() } else { None })
     }
 
@@ -175,7 +175,7 @@ impl Backlog {
     ///
     /// # Errors
     /// If a file cannot be read; nothing was handed out.
-    pub fn next(&mut self) -> Result<Option<Stored<'_>>> {
+    pub fn take(&mut self) -> Result<Option<Stored<'_>>> {
         let shared = self.0.shared.clone();
         loop {
             let Some(oldest) = shared.state().ledger.first_waiting() else { return Ok(None) };

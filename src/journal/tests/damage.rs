@@ -197,16 +197,16 @@ fn a_file_that_cannot_be_read_just_now_loses_nothing() {
     let disk = written(1..=10);
     let (journal, _) = open(&disk, &small(Fsync::Interval));
     let mut backlog = journal.backlog();
-    assert_eq!(backlog.next().unwrap().unwrap().sequence, 1);
+    assert_eq!(backlog.take().unwrap().unwrap().sequence, 1);
     let mut read = 1;
     disk.set(Faults { read: true, ..Faults::default() });
     // What is in the buffer already comes; then the error, as often as it is asked.
-    while backlog.next().is_ok_and(|stored| stored.is_some()) {
+    while backlog.take().is_ok_and(|stored| stored.is_some()) {
         read += 1;
     }
-    assert!(backlog.next().unwrap_err().to_string().contains("000000000002.seg"));
+    assert!(backlog.take().unwrap_err().to_string().contains("000000000002.seg"));
     disk.set(Faults::default());
-    while let Some(stored) = backlog.next().unwrap() {
+    while let Some(stored) = backlog.take().unwrap() {
         read += 1;
         assert_eq!(stored.sequence, read);
     }
@@ -218,7 +218,7 @@ fn a_record_that_cannot_be_used_is_kept_aside() {
     let disk = written(1..=6);
     let (journal, _) = open(&disk, &small(Fsync::Interval));
     let mut backlog = journal.backlog();
-    let stored = backlog.next().unwrap().unwrap();
+    let stored = backlog.take().unwrap().unwrap();
     let reason = stored.spans().unwrap_err();
     journal.set_aside(1, &reason.to_string());
     handed_out(&journal).into_iter().for_each(|sequence| journal.done(sequence));

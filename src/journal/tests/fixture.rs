@@ -88,10 +88,10 @@ fn a_journal_of_version_1_is_read() {
     let expected = what_the_fixture_holds();
     let expected = expected.iter().skip(1).chain(&expected);
     for (spans, sequence) in expected.zip(2..) {
-        let stored = backlog.next().unwrap().unwrap();
+        let stored = backlog.take().unwrap().unwrap();
         assert_eq!((stored.sequence, &stored.spans().unwrap()), (sequence, spans));
     }
-    assert!(backlog.next().unwrap().is_none());
+    assert!(backlog.take().unwrap().is_none());
     assert_eq!(journal.status().lost_records, 0);
 }
 

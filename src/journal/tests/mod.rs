@@ -53,7 +53,7 @@ fn told(ticket: Ticket) -> Receiver<Result<()>> {
 fn read(journal: &Journal, from: u64) -> Vec<(u64, Vec<u8>)> {
     let mut reader = journal.read_from(from);
     let mut read = Vec::new();
-    while let Some(stored) = reader.next().unwrap() {
+    while let Some(stored) = reader.read().unwrap() {
         read.push((stored.sequence, stored.payload.to_vec()));
     }
     read
@@ -63,7 +63,7 @@ fn read(journal: &Journal, from: u64) -> Vec<(u64, Vec<u8>)> {
 fn handed_out(journal: &Journal) -> Vec<u64> {
     let mut backlog = journal.backlog();
     let mut sequences = Vec::new();
-    while let Some(stored) = backlog.next().unwrap() {
+    while let Some(stored) = backlog.take().unwrap() {
         assert_eq!(stored.payload, payload(stored.sequence));
         sequences.push(stored.sequence);
     }

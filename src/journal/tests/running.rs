@@ -35,11 +35,11 @@ fn spans_come_back_as_they_were() {
     assert_eq!((opened.to_replay, journal.waiting()), (2, 2));
     let mut backlog = journal.backlog();
     for number in 2..=3 {
-        let stored = backlog.next().unwrap().unwrap();
+        let stored = backlog.take().unwrap().unwrap();
         assert_eq!(stored.spans().unwrap(), spans(number));
         journal.done(number);
     }
-    assert!(backlog.next().unwrap().is_none());
+    assert!(backlog.take().unwrap().is_none());
     let replay = journal.status().replay;
     assert_eq!((replay.records, replay.done_records, replay.done_bytes), (2, 2, replay.bytes));
     journal.tend().unwrap();
@@ -87,7 +87,7 @@ fn many_threads_append_and_everything_is_read_once_in_order() {
             let mut backlog = journal.backlog();
             let (mut taken, mut last) = (0, 0);
             while taken < THREADS * (EACH - EACH.div_ceil(3)) {
-                match backlog.next().unwrap() {
+                match backlog.take().unwrap() {
                     Some(stored) => {
                         assert!(stored.sequence != last && stored.payload.len() == 200);
                         last = stored.sequence;
