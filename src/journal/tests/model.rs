@@ -221,7 +221,7 @@ fn holds(fsync: Fsync, steps: Vec<Step>) {
 
 /// Each takes some ten milliseconds; `scripts/test --long` takes more of them.
 fn cases() -> u32 {
-    if std::env::var_os("TRACEFALL_TEST_LONG").is_some() { 3_000 } else { 100 }
+    if std::env::var_os("TRACEFALL_TEST_LONG").is_some() { 3_000 } else { 64 }
 }
 
 proptest! {
