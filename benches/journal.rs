@@ -39,8 +39,12 @@ fn main() {
         for request in REQUESTS {
             // Who waits for the disk makes fewer.
             let total = if fsync == Fsync::Always { total.min(200 * request * threads) } else { total };
-            appending(&spans, fsync, threads, request, total);
+            appending(&spans, fsync, threads, request, total, None);
         }
+    }
+    println!("at 100 000 spans a second, as a busy service would:");
+    for fsync in [Fsync::Off, Fsync::Interval, Fsync::Always] {
+        appending(&spans, fsync, 8, 100, 300_000, Some(Duration::from_millis(1)));
     }
 }
 
@@ -57,15 +61,13 @@ fn decoded(count: usize) -> Vec<Span> {
 fn span(index: u64) -> String {
     const OPERATIONS: [&str; 5] =
         ["execute_question", "hybrid_router_call", "router.inference_request", "router.modal_call", "modal.inference"];
-    let mixed = |salt: u64| (index ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d);
+    let mixed =
+        |salt: u64| (index ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d);
     let operation = OPERATIONS[index as usize % 5];
     let start = UnixNanos::new(1_767_607_200_000_000_000 + index * 1_000_000 + mixed(1) % 1_000_000);
     let end = start.plus((mixed(2) % 2_000_000_000) as i64);
-    let model = if index % 4 == 0 {
-        r#","model_id":"llama-3.2-1b","tokens":{"input":812,"output":97}"#
-    } else {
-        ""
-    };
+    let model =
+        if index.is_multiple_of(4) { r#","model_id":"llama-3.2-1b","tokens":{"input":812,"output":97}"# } else { "" };
     let pad: String = (0..240 + mixed(3) % 160).map(|at| char::from(b'a' + (mixed(at + 4) >> 40) as u8 % 26)).collect();
     format!(
         r#"{{"trace_id":"{:032x}","span_id":"{:016x}","parent_span_id":"{:016x}","service":"router","operation":"{operation}","kind":"client","started_at":"{start}","completed_at":"{end}","status":"completed","region":"us-east","execution_id":"run-1-{}"{model},"metadata":{{"http.route":"/v1/infer","question_id":"q{}","pad":"{pad}"}}}}"#,
@@ -122,8 +124,8 @@ fn best(spans: &[Span], request: usize, mut each: impl FnMut(&[Span])) -> f64 {
     (0..20).map(round).fold(f64::MAX, f64::min)
 }
 
-/// Encodes and appends, as a request does, and says done at once.
-fn appending(spans: &[Span], fsync: Fsync, threads: usize, request: usize, total: usize) {
+/// Encodes and appends, as a request does, and says done at once; a request each `every`, or as fast as it goes.
+fn appending(spans: &[Span], fsync: Fsync, threads: usize, request: usize, total: usize, every: Option<Duration>) {
     let folder = tempfile::tempdir().unwrap();
     let settings = JournalSettings { fsync, ..JournalSettings::default() };
     let (journal, _) = Journal::open(folder.path(), &settings, UnixNanos::default).unwrap();
@@ -143,6 +145,8 @@ fn appending(spans: &[Span], fsync: Fsync, threads: usize, request: usize, total
                     return latencies;
                 }
                 let from = index * request % (spans.len() - request + 1);
+                let due = every.map(|every| begun + every * index as u32);
+                std::thread::sleep(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())));
                 let begun = Instant::now();
                 record.set_spans(&spans[from..from + request]);
                 let ticket = journal.append(&mut record, Held::InMemory).unwrap();
