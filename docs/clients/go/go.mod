@@ -1,0 +1,3 @@
+module tracefall
+
+go 1.19
