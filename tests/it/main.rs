@@ -4,6 +4,7 @@ mod access;
 mod bad_input;
 mod borders;
 mod cli;
+mod clients;
 mod docs;
 mod faults;
 mod http;

@@ -469,7 +469,6 @@ class _Sender:
         self.key = key or os.environ.get("TRACEFALL_KEY")
         self.max_spans, self.max_bytes, self.gzip = max_spans, max_bytes, gzip
         self.linger_seconds, self.exit_seconds = linger_seconds, exit_seconds
-        self.recorded = self.sent = self.dropped = self.rejected = self.requests = self.failed_requests = 0
         self.reset()
 
     def reset(self):
@@ -479,6 +478,7 @@ class _Sender:
         self.queue, self.batch, self.bytes = deque(), [], 0
         self.thread = self.connection = None
         self.failures, self.closed_until = 0, 0.0
+        self.recorded = self.sent = self.dropped = self.rejected = self.requests = self.failed_requests = 0
 
     def stats(self):
         with self.lock:

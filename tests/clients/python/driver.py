@@ -80,7 +80,7 @@ def after_fork(root):
     child = os.fork()
     if child == 0:
         same = once(0)[1]
-        ended = tracefall.flush(3.0) or True
+        ended = tracefall.flush(1.0) or True
         os._exit(0 if same and ended and (tracefall.stats()["recorded"] == 1 or not tracefall.enabled) else 1)
     return os.waitpid(child, 0)[1] == 0
 
