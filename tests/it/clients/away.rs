@@ -1,9 +1,13 @@
 //! Servers as a client meets them on a bad day: nobody listens, nobody answers, everything is refused for now.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
@@ -13,6 +17,8 @@ pub enum Fault {
     Silent,
     /// It answers 503 with `Retry-After: 1`.
     Unavailable,
+    /// The same to the first request, and takes what comes after.
+    Returning,
 }
 
 pub struct Away {
@@ -25,6 +31,7 @@ struct Seen {
     connections: AtomicUsize,
     requests: AtomicUsize,
     keys: AtomicUsize,
+    spans: Mutex<HashSet<String>>,
     over: AtomicBool,
 }
 
@@ -43,6 +50,11 @@ impl Away {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many different spans were taken.
+    pub fn spans(&self) -> u64 {
+        self.seen.spans.lock().unwrap().len() as u64
     }
 
     pub fn connections(&self) -> usize {
@@ -76,21 +88,22 @@ fn accept(listener: &TcpListener, fault: Fault, key: &'static str, seen: &Arc<Se
         } else {
             let seen = Arc::clone(seen);
             // Ends with the connection, whatever its other end did.
-            std::thread::spawn(move || answer(&stream, key, &seen));
+            std::thread::spawn(move || answer(&stream, fault, key, &seen));
         }
     }
 }
 
-fn answer(stream: &TcpStream, key: &str, seen: &Seen) -> std::io::Result<()> {
+fn answer(stream: &TcpStream, fault: Fault, key: &str, seen: &Seen) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut length = 0;
-        let mut authorized = false;
+        let (mut authorized, mut zipped) = (false, false);
         let mut line = String::new();
         while reader.read_line(&mut line)? > 2 {
             let (name, value) = line.split_once(':').unwrap_or((&line, ""));
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().unwrap(),
+                "content-encoding" => zipped = value.trim() == "gzip",
                 "authorization" => authorized = value.trim() == format!("Bearer {key}"),
                 _ => {}
             }
@@ -99,10 +112,19 @@ fn answer(stream: &TcpStream, key: &str, seen: &Seen) -> std::io::Result<()> {
         if line.is_empty() {
             return Ok(());
         }
-        reader.read_exact(&mut vec![0; length])?;
-        seen.requests.fetch_add(1, Ordering::Relaxed);
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let before = seen.requests.fetch_add(1, Ordering::Relaxed);
         seen.keys.fetch_add(usize::from(authorized), Ordering::Relaxed);
         let mut writer = stream;
+        if fault == Fault::Returning && before > 0 {
+            let plain: Box<dyn Read> = if zipped { Box::new(GzDecoder::new(&*body)) } else { Box::new(&*body) };
+            let spans: Vec<Value> = serde_json::from_reader(plain).unwrap();
+            let ids = spans.iter().map(|span| span["span_id"].as_str().unwrap().to_owned());
+            seen.spans.lock().unwrap().extend(ids);
+            writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")?;
+            continue;
+        }
         writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")?;
     }
 }

@@ -24,6 +24,9 @@ const P99_US: f64 = 5_000.0;
 /// Spans that a client may hold while its server is away.
 const MAX_SPANS: u64 = 500;
 
+/// More than any program records.
+const ENOUGH: &str = "5000";
+
 /// Timing tests, so one at a time; other tests may run beside them.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
@@ -61,7 +64,7 @@ async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
 
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), |_| {});
-    let told = quick_enough(name, "healthy", program, "0", &server.url(""), exit);
+    let told = quick_enough(name, "healthy", program, ENOUGH, &server.url(""), exit);
     assert_eq!(told["dropped"], 0, "{told}");
     let spans = all_spans(&server, &told).await;
     assert!(spans.iter().all(|span| span["completed_at"].is_string()), "announced spans are completed");
@@ -81,6 +84,11 @@ async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
         assert_eq!(requests > 0, fault == Fault::Unavailable);
         assert!(requests <= 3 * 5, "{requests} requests: a server that is away is asked once in a while");
     }
+
+    let away = Away::start(Fault::Returning, KEY);
+    let (told, _) = run(traced(&mut program.with(&[ENOUGH]).command(), &away.url()).env("DRAIN", "1"));
+    assert_eq!((&told["sent"], &told["dropped"]), (&told["recorded"], &0.into()), "nothing is lost meanwhile: {told}");
+    assert_eq!(away.spans(), told["spans"].as_u64().unwrap(), "{told}");
 
     let unasked = Away::start(Fault::Silent, KEY);
     let (told, _) = run(program.with(&["0"]).command().env("TRACEFALL_URL", unasked.url()));

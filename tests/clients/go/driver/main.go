@@ -2,6 +2,8 @@
 // tests/it/clients.rs.
 //
 //	driver CALLS MAX_SPANS
+//
+// With DRAIN set it reports when everything is sent, after ten seconds at most.
 package main
 
 import (
@@ -123,6 +125,10 @@ func main() {
 	group.Wait()
 	same = handled(ctx) && logged(ctx) && same
 	tracefall.CompleteSpan(root)
+	deadline := time.Now().Add(10 * time.Second)
+	for os.Getenv("DRAIN") != "" && tracefall.CurrentStats().Queued > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
 	stats := tracefall.CurrentStats()
 	sort.Slice(times, func(a, b int) bool { return times[a] < times[b] })
 	report := map[string]any{
