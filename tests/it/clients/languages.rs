@@ -1,6 +1,6 @@
 //! The languages of the client recipes: whether they are here, and how their test programs are run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -68,7 +68,7 @@ fn recipe(folder: &str) -> String {
 }
 
 /// Without a network and without a word from the developer's settings.
-fn run_go(folder: &PathBuf, arguments: &[&str]) {
+fn run_go(folder: &Path, arguments: &[&str]) {
     let mut command = Command::new("go");
     command.args(arguments).current_dir(format!("{PROGRAMS}/go")).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap());
