@@ -18,8 +18,6 @@ a background thread posts while the container lives, and at its exit waits once,
 ENABLE_DB_TRACING=true.
 """
 
-import functools
-import inspect
 import os
 import time
 
@@ -38,44 +36,18 @@ tracefall.configure(
 
 
 def inference(operation="modal.inference", model=None, gpu=None, region=None):
-    """Decorates a function or a coroutine function that Modal runs: each call is a span."""
+    """Decorates what Modal runs, a function, coroutine function or generator: each call is a span."""
 
-    def decorate(function):
-        if not tracefall.enabled:
-            return _without_trace(function)
+    def begin(arguments):
+        trace = arguments.pop("trace", None)  # callers may pass it also while tracing is off
+        return _span(operation, trace, model, gpu, region) if tracefall.enabled else tracefall.OFF
 
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call(*args, trace=None, **kwargs):
-                with _span(operation, trace, model, gpu, region):
-                    return await function(*args, **kwargs)
-
-        else:
-
-            @functools.wraps(function)
-            def call(*args, trace=None, **kwargs):
-                with _span(operation, trace, model, gpu, region):
-                    return function(*args, **kwargs)
-
-        return call
-
-    return decorate
+    return lambda function: tracefall.wrapped(function, begin)
 
 
 def tokens(**counts):
     """What the model used: input, output, cache_read, cache_write, reasoning, total."""
     tracefall.current().set(tokens=counts)
-
-
-def _without_trace(function):
-    """Tracing is off; callers may pass `trace` all the same."""
-
-    @functools.wraps(function)
-    def call(*args, trace=None, **kwargs):
-        return function(*args, **kwargs)
-
-    return call
 
 
 def _span(operation, trace, model, gpu, region):

@@ -212,29 +212,44 @@ def span(operation, parent=None, **fields):
 
 
 def traced(operation=None, **fields):
-    """Decorates a function or a coroutine function: each call is a span. (In a generator, use `with span(…)` inside.)"""
+    """Decorates a function, coroutine function or generator: each call is a span."""
 
     def decorate(function):
-        if not enabled:
-            return function
         name = operation or function.__qualname__
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def call(*args, **kwargs):
-                with span(name, **fields):
-                    return await function(*args, **kwargs)
-
-        else:
-
-            @functools.wraps(function)
-            def call(*args, **kwargs):
-                with span(name, **fields):
-                    return function(*args, **kwargs)
-
-        return call
+        return wrapped(function, lambda arguments: span(name, **fields)) if enabled else function
 
     return decorate
+
+
+def wrapped(function, begin):
+    """`function`, still of its kind, each call of it inside the span that `begin` makes of its keyword arguments."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        with begin(kwargs):
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def await_it(*args, **kwargs):
+        with begin(kwargs):
+            return await function(*args, **kwargs)
+
+    @functools.wraps(function)
+    def generate(*args, **kwargs):
+        with begin(kwargs):
+            return (yield from function(*args, **kwargs))
+
+    @functools.wraps(function)
+    async def generate_async(*args, **kwargs):
+        with begin(kwargs):
+            async for item in function(*args, **kwargs):
+                yield item
+
+    if inspect.iscoroutinefunction(function):
+        return await_it
+    if inspect.isgeneratorfunction(function):
+        return generate
+    return generate_async if inspect.isasyncgenfunction(function) else call
 
 
 def current():
@@ -465,7 +480,7 @@ class _Flush:
 
 class _Sender:
     def __init__(self, url=None, key=None, max_spans=10_000, max_bytes=8 << 20, linger_seconds=0.2, exit_seconds=1.0, gzip=False):
-        self.target = urllib.parse.urlsplit(url or os.environ.get("TRACEFALL_URL") or "http://127.0.0.1:4318")
+        self.url = url or os.environ.get("TRACEFALL_URL") or "http://127.0.0.1:4318"
         self.key = key or os.environ.get("TRACEFALL_KEY")
         self.max_spans, self.max_bytes, self.gzip = max_spans, max_bytes, gzip
         self.linger_seconds, self.exit_seconds = linger_seconds, exit_seconds
@@ -587,7 +602,7 @@ class _Sender:
             else:
                 return self.away(f"status {status}", retry_after)
             if self.failures:
-                log.warning("%s takes spans again", self.target.hostname)
+                log.warning("tracefall: the server takes spans again")
             self.failures = 0
             return True
 
@@ -595,7 +610,7 @@ class _Sender:
         with self.lock:
             self.failed_requests += 1
             if not self.failures:
-                log.warning("%s takes no spans (%s): they are kept, the oldest dropped", self.target.hostname, reason)
+                log.warning("tracefall: the server takes no spans (%s): they are kept, the oldest dropped", reason)
             self.failures = min(self.failures + 1, 10)
             delay = min(SLOWEST_PROBE, 0.25 * 2**self.failures) * random.uniform(0.5, 1)
             if retry_after is not None:
@@ -625,14 +640,14 @@ class _Sender:
             raise
 
     def request(self, body, sent, timeout):
+        target = urllib.parse.urlsplit(self.url)
         if self.connection is None:
-            secure = self.target.scheme == "https"
-            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            self.connection = kind(self.target.hostname, self.target.port, timeout=timeout)
+            kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[target.scheme]
+            self.connection = kind(target.hostname or "no host in TRACEFALL_URL", target.port, timeout=timeout)
         self.connection.timeout = timeout
         if self.connection.sock is not None:
             self.connection.sock.settimeout(timeout)
-        self.connection.request("POST", self.target.path.rstrip("/") + "/v1/spans", body, sent)
+        self.connection.request("POST", target.path.rstrip("/") + "/v1/spans", body, sent)
         response = self.connection.getresponse()
         text = response.read(1 << 20)
         if not response.isclosed():

@@ -478,17 +478,19 @@ function schedule(delay: number): void {
 function pump(all = false): Promise<void> {
   clearTimeout(timer as number);
   timer = undefined;
-  pumping ??= (async () => {
-    try {
-      while (take() && (await send()) && (all || queue.length >= BATCH));
-    } catch {
+  const work = async () => {
+    while (take() && (await send()) && (all || queue.length >= BATCH));
+  };
+  pumping ??= work()
+    .catch(() => {
       // Nothing is known to get here; if something does, the batch must not come back for ever.
       counts.dropped += batch.length;
       letGo();
-    }
-    pumping = undefined;
-    if (queue.length + batch.length > 0) schedule(settings.lingerMs);
-  })();
+    })
+    .then(() => {
+      pumping = undefined;
+      if (queue.length + batch.length > 0) schedule(settings.lingerMs);
+    });
   return pumping;
 }
 

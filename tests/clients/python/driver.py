@@ -6,6 +6,7 @@ With DRAIN set it reports when everything is sent, after ten seconds at most.
 """
 
 import asyncio
+import inspect
 import json
 import os
 import sys
@@ -45,6 +46,37 @@ else:
     async def traced_async(number):
         await asyncio.sleep(0)
         return work(number)
+
+
+decorator = modal_function.inference() if sys.argv[1] == "modal" else tracefall.traced()
+
+
+@decorator
+def generated(count):
+    yield from range(count)
+    return "end"
+
+
+@decorator
+async def generated_async(count):
+    for number in range(count):
+        yield number
+
+
+@decorator
+async def awaited(value):
+    return value
+
+
+def kinds_are_kept():
+    """Decorated, what a runtime asks of a function is answered as before, and so is its caller. Three spans."""
+    kinds = inspect.isgeneratorfunction(generated) and inspect.isasyncgenfunction(generated_async)
+    kinds = kinds and inspect.iscoroutinefunction(awaited)
+
+    async def tasks():
+        return [number async for number in generated_async(3)], await awaited("value")
+
+    return kinds and list(generated(3)) == [0, 1, 2] and asyncio.run(tasks()) == ([0, 1, 2], "value")
 
 
 def once(number):
@@ -103,6 +135,7 @@ with tracefall.span("driver", announce=True, execution_id=f"driver-{os.getpid()}
         same = same and expected
         most = max(most, tracefall.stats()["queued"])
     parallel_same, parallel = in_parallel(root)
+    same = kinds_are_kept() and same
     forked_same = after_fork(root)
 drain()
 times.sort()
@@ -112,7 +145,7 @@ print(
         {
             "trace_id": root.trace_id,
             "calls": calls,
-            "spans": calls + parallel + 2,  # the root and the forked child's
+            "spans": calls + parallel + 5,  # the kinds, the root and the forked child's
             "p50_us": times[len(times) // 2],
             "p99_us": times[len(times) * 99 // 100],
             "max_us": times[-1],
