@@ -8,11 +8,12 @@ use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::access::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
+use crate::journal::{Journal, JournalError, Keepers};
 use crate::pipeline::{self, Pipeline};
 use crate::query::Queries;
 use crate::settings::Settings;
@@ -26,6 +27,8 @@ pub enum AppError {
     Listen { address: String, source: std::io::Error },
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error("{0} (journal.dir takes another directory, journal.enabled = false does without)")]
+    Journal(#[from] JournalError),
     #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
     Origin { origin: String },
     #[error("{0}")]
@@ -41,6 +44,7 @@ pub struct Running {
     server: JoinHandle<()>,
     pipeline: Pipeline,
     tasks: pipeline::Tasks,
+    journal: Option<(Journal, Keepers)>,
     store: Store,
     patience: Duration,
 }
@@ -92,7 +96,9 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
 
     // What is wrong with the settings stops the start; what is wrong with the store is waited for.
     let store = store::at(&settings.store)?;
-    let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, clock.clone());
+    let journal = open_journal(settings, &clock).await?;
+    let to_pipeline = journal.as_ref().map(|(journal, _)| journal.clone());
+    let (pipeline, tasks) = Pipeline::start(&store, to_pipeline, &settings.pipeline, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
@@ -104,6 +110,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
             settings.server.decode_thread_count(),
             settings.ingest.limits.clone(),
             request_timeout,
+            journal.is_some(),
         ),
         clock,
         ingest_enabled: settings.ingest.enabled,
@@ -111,7 +118,13 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         max_wait: Duration::from_secs(settings.pipeline.wait_stored_max_secs),
         loopback: bound.ip().is_loopback(),
         cors_origins,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new({
+            let pipeline = pipeline.clone();
+            move || {
+                pipeline.show();
+                metrics.render()
+            }
+        }),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let patience = Duration::from_secs(settings.server.shutdown_timeout_secs);
@@ -122,7 +135,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
         let stopped = async { drop(stopped.await) };
         http::serve::serve(listener, router, max_connections, stopped, patience).await;
     });
-    Ok(Running { address: bound, stop, server, pipeline, tasks, store, patience })
+    Ok(Running { address: bound, stop, server, pipeline, tasks, journal, store, patience })
 }
 
 impl Running {
@@ -139,10 +152,66 @@ impl Running {
             tracing::error!(%error, "the listener ended badly");
         }
         let left = self.pipeline.drain(self.tasks, self.patience).await;
-        if left > 0 {
-            tracing::error!(spans = left, "the store did not take these spans in time; they are lost");
+        match self.journal {
+            Some((journal, keepers)) => close_journal(journal, keepers).await,
+            None if left > 0 => {
+                tracing::error!(spans = left, "the store did not take these spans in time; they are lost");
+            }
+            None => {}
         }
         self.store.maintenance.close().await;
+    }
+}
+
+/// Opens the journal and starts its threads.
+async fn open_journal(settings: &Settings, clock: &Clock) -> Result<Option<(Journal, Keepers)>, AppError> {
+    if !settings.journal.enabled {
+        return Ok(None);
+    }
+    let directory = settings.journal.dir.clone().unwrap_or_else(|| settings.store.data_dir.join("journal"));
+    let (of_journal, clock) = (settings.journal.clone(), clock.clone());
+    let not_opened = {
+        let path = directory.clone();
+        move |error: JoinError| JournalError::Io { doing: "open", path, source: error.into() }
+    };
+    let open = move || {
+        let (journal, opened) = Journal::open(&directory, &of_journal, move || clock.now())?;
+        let no_thread = |source| JournalError::Io { doing: "start a thread for", path: directory.clone(), source };
+        let keepers = Keepers::start(&journal).map_err(no_thread)?;
+        Ok::<_, JournalError>((journal, keepers, opened))
+    };
+    let (journal, keepers, opened) = tokio::task::spawn_blocking(open).await.map_err(not_opened)??;
+    if !opened.damaged.is_empty() || !opened.missing.is_empty() {
+        tracing::error!(damaged = ?opened.damaged, missing = ?opened.missing, "files of the journal are damaged or missing");
+    }
+    if opened.torn_bytes > 0 {
+        tracing::warn!(bytes = opened.torn_bytes, "the end of the journal was cut off: a write that had not ended");
+    }
+    tracing::debug!(segments = opened.segments, to_replay = opened.to_replay, "the journal is open");
+    Ok(Some((journal, keepers)))
+}
+
+/// Makes durable what the journal holds, and says what waits there.
+async fn close_journal(journal: Journal, keepers: Keepers) {
+    let close = move || {
+        drop(keepers);
+        let closed = journal.close();
+        let status = journal.status();
+        (closed, status.tail - status.done_to)
+    };
+    match tokio::task::spawn_blocking(close).await {
+        Ok((closed, left)) => {
+            if let Err(error) = closed {
+                tracing::error!(%error, "the journal was not closed as it should be");
+            }
+            if left > 0 {
+                tracing::warn!(
+                    records = left,
+                    "requests wait in the journal for the store; the next start stores them"
+                );
+            }
+        }
+        Err(error) => tracing::error!(%error, "the journal was not closed as it should be"),
     }
 }
 

@@ -67,6 +67,20 @@ meters! {
         "Spans accepted and not yet committed.";
     QUEUED_BYTES = "tracefall_queued_bytes", Gauge, Bytes, [],
         "Memory held by spans accepted and not yet committed.";
+    JOURNAL_BYTES = "tracefall_journal_bytes", Gauge, Bytes, [],
+        "Bytes of the journal on disk.";
+    JOURNAL_MAX_BYTES = "tracefall_journal_max_bytes", Gauge, Bytes, [],
+        "Bytes that the journal may take.";
+    JOURNAL_SEGMENTS = "tracefall_journal_segments", Gauge, Count, [],
+        "Files of the journal.";
+    JOURNAL_WAITING = "tracefall_journal_waiting_records", Gauge, Count, [],
+        "Requests that wait on disk alone for the store.";
+    JOURNAL_FAILING = "tracefall_journal_failing", Gauge, Count, [],
+        "1 while the journal does not take what is written to it.";
+    JOURNAL_LOST = "tracefall_journal_lost_records", Gauge, Count, [],
+        "Requests that could not be read back since the start, because the disk had damaged them.";
+    JOURNAL_REPLAY = "tracefall_journal_replay_records", Gauge, Count, ["state"],
+        "Requests that an earlier process left over: all of them, and those of them that are stored by now (done).";
     FLUSH_SECONDS = "tracefall_flush_duration_seconds", Histogram(WORK), Seconds, [],
         "Time from taking a batch to its commit, retries included.";
     BATCH_SPANS = "tracefall_batch_spans", Histogram(SPANS), Count, [],

@@ -1,4 +1,4 @@
-//! A request's body: read chunk by chunk within the limits and the global budget, inflated and decoded on a bounded
+//! A request's body: read chunk by chunk within the limits and the global budget, inflated and worked on by a bounded
 //! number of threads.
 
 use std::sync::Arc;
@@ -25,12 +25,15 @@ pub struct Intake {
     threads: Arc<Semaphore>,
     limits: Arc<Limits>,
     patience: Duration,
+    /// Bytes up to which the work may be done where the request is served.
+    in_place: usize,
 }
 
 /// Bytes of one permit of the budget.
 const BLOCK: usize = 1 << 10;
-/// Bodies up to this size are decoded where they are: handing them to another thread costs more than it spares.
-const DECODED_IN_PLACE: usize = 64 << 10;
+/// Bodies up to this size are worked on where they are, if that waits for no disk: handing them to another thread costs
+/// more than it spares.
+const IN_PLACE: usize = 64 << 10;
 
 /// Room in the budget, given back when dropped.
 struct Room {
@@ -41,7 +44,8 @@ struct Room {
 
 impl Intake {
     /// `in_flight_bytes` for all bodies together, `threads` that inflate and decode, `patience` for one body to arrive.
-    pub fn new(in_flight_bytes: usize, threads: usize, limits: Limits, patience: Duration) -> Self {
+    /// `writes`: whether the work writes to a disk.
+    pub fn new(in_flight_bytes: usize, threads: usize, limits: Limits, patience: Duration, writes: bool) -> Self {
         let budget_blocks = (in_flight_bytes / BLOCK).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             budget: Arc::new(Semaphore::new(budget_blocks)),
@@ -49,39 +53,41 @@ impl Intake {
             threads: Arc::new(Semaphore::new(threads.max(1))),
             limits: Arc::new(limits),
             patience,
+            in_place: if writes { 0 } else { IN_PLACE },
         }
     }
 
-    /// Reads, inflates and decodes a body with `decode`, which must neither block on I/O nor panic.
+    /// Reads and inflates a body, and does `work` with it, which must not panic, and may wait for a disk where that was
+    /// announced.
     ///
     /// # Errors
     /// 400 for what is not the announced encoding, 408 for a body that does not arrive in time, 413 beyond a limit, 415
-    /// for an unknown encoding, 503 when the budget is spent, and what `decode` says.
+    /// for an unknown encoding, 503 when the budget is spent, and what `work` says.
     pub async fn take<T: Send + 'static>(
         &self,
         headers: &HeaderMap,
         body: Body,
-        decode: impl FnOnce(&[u8], &Limits) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(&[u8], &Limits) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let encoding = content_encoding(headers)?;
         let mut room = Room { permit: None, spare: 0 };
         let wire = self.read(body, &mut room).await?;
-        if encoding == Encoding::Identity && wire.len() <= DECODED_IN_PLACE {
-            return decode(&wire, &self.limits);
+        if encoding == Encoding::Identity && wire.len() <= self.in_place {
+            return work(&wire, &self.limits);
         }
         let thread = self.threads.clone().acquire_owned().await.map_err(|_| stopped())?;
         let intake = self.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             let _thread = thread;
             if encoding == Encoding::Identity {
-                return decode(&wire, &intake.limits);
+                return work(&wire, &intake.limits);
             }
             let limit = intake.limits.max_inflated_bytes;
             let inflated = inflate(encoding, &wire, limit, |bytes| intake.reserve(&mut room, bytes))?;
             drop(wire);
-            decode(&inflated, &intake.limits)
+            work(&inflated, &intake.limits)
         });
-        work.await.map_err(|error| {
+        done.await.map_err(|error| {
             tracing::error!(%error, "decoding a body failed");
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be decoded")
         })?

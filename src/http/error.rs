@@ -96,7 +96,7 @@ impl From<Busy> for ApiError {
     fn from(busy: Busy) -> Self {
         let status = match busy {
             Busy::Full => StatusCode::TOO_MANY_REQUESTS,
-            Busy::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Busy::Draining | Busy::Unkept => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(status, format!("{busy}; send the same spans again later")) }
     }

@@ -1,34 +1,45 @@
 //! The write path: spans in at the top, committed batches out at the bottom.
 //!
 //! ```text
-//! submit ─ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
-//!                                                       └─ settle ─ roll-ups
+//! submit ─┬ journal (on disk before the answer) ┬ refill
+//!         └────────────────────────────────────┴ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
+//!                                                                                             └─ settle ─ roll-ups
 //! ```
 //!
 //! The store need not be there: it is opened beside the requests (see [`opening`]), and waited for when it goes away (see
-//! [`circuit`]). The queue is the one place that pushes back.
+//! [`circuit`]). The queue is a window over the journal: what has no room in memory waits on disk alone, and comes back
+//! oldest first ([`refill`]), as does what an earlier process left over. Only when the journal's budget is spent, or,
+//! without a journal, when the queue is full, are spans refused.
 //!
-//! What an answer promises. [`Pipeline::submit`] returning a [`Receipt`] means that the spans are in this process's
-//! memory and will be written until the store takes them; a killed process loses what was not yet committed: some dozen
-//! milliseconds below saturation, and at most what the queue may hold. [`Receipt::stored`] returning [`Stored::Yes`]
-//! means that they are committed. [`Pipeline::drain`] writes all that was taken before it returns.
+//! What an answer promises. [`Receipt::kept`] returning means that the spans are in the journal, which survives a killed
+//! process (and with `fsync = "always"` a power cut). Where the journal cannot take them, because its disk is full or
+//! broken, it returns when the store has committed them. With the journal switched off it returns at once, and a killed
+//! process loses what the queue held. [`Receipt::stored`] returning [`Stored::Yes`] means that they are committed.
+//! [`Pipeline::drain`] writes all that is in memory before it returns; what is on disk alone stays there for the next
+//! start.
 
 mod batch;
 mod circuit;
 pub mod import;
 mod opening;
 mod queue;
+mod receipt;
+mod refill;
 mod settle;
 mod upkeep;
 mod writer;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::gauge;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::clock::Clock;
+use crate::journal::{self, Held, Journal, JournalError, Record, Ticket};
+use crate::meters;
 use crate::model::span::Span;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::{Store, TraceReader};
@@ -36,7 +47,10 @@ use crate::store::{Store, TraceReader};
 use circuit::Circuit;
 pub use circuit::{StoreStatus, Trouble};
 use opening::Reader;
-use queue::Queue;
+use queue::{Entry, Queue};
+use receipt::Kept;
+pub use receipt::{Receipt, Stored};
+use refill::{Awaited, Refill};
 use settle::Settler;
 use upkeep::Upkeep;
 use writer::Writer;
@@ -45,40 +59,29 @@ use writer::Writer;
 #[derive(Clone)]
 pub struct Pipeline {
     queue: Arc<Queue>,
+    journal: Option<Journaled>,
     circuit: Arc<Circuit>,
     store: Store,
+}
+
+/// The journal, and what the way back from it needs.
+#[derive(Clone)]
+struct Journaled {
+    journal: Journal,
+    awaited: Arc<Awaited>,
+    /// That there may be records on disk alone.
+    wanted: Arc<Notify>,
 }
 
 /// Why spans were not taken. The caller keeps them and may send them again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
-    #[error("the queue is full: spans arrive faster than the store takes them")]
+    #[error("there is no room: spans arrive faster than the store takes them, or it is away")]
     Full,
+    #[error("the journal's disk does not keep what is written to it, and the store has not taken the spans in time")]
+    Unkept,
     #[error("the service is shutting down")]
     Draining,
-}
-
-/// What became of the spans of one submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// All are committed, but for this many that the store refused for good: they are among the dead letters.
-    Yes { dead_letters: usize },
-    /// Not known within the time given; they are still on their way.
-    NotYet,
-}
-
-/// The promise that spans are on their way.
-#[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<usize>);
-
-impl Receipt {
-    /// Waits until the spans are committed, at most for `patience`.
-    pub async fn stored(self, patience: Duration) -> Stored {
-        match tokio::time::timeout(patience, self.0).await {
-            Ok(Ok(dead_letters)) => Stored::Yes { dead_letters },
-            Ok(Err(_)) | Err(_) => Stored::NotYet,
-        }
-    }
 }
 
 /// How the write path is, as /readyz shows it.
@@ -89,6 +92,7 @@ pub struct PipelineStatus {
     pub draining: bool,
     /// Whether a request was refused for want of room, and none has become free since.
     pub full: bool,
+    pub journal: Option<journal::Status>,
     pub store: StoreStatus,
 }
 
@@ -98,12 +102,13 @@ pub struct Tasks {
     writers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    refill: Option<JoinHandle<()>>,
 }
 
 impl Pipeline {
     /// Starts the write path into `store`, which is opened, made and brought up to date meanwhile. Traces that an earlier
-    /// process left unsettled are settled first.
-    pub fn start(store: &Store, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
+    /// process left unsettled are settled first, and what it left in the journal is written.
+    pub fn start(store: &Store, journal: Option<Journal>, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
         let queue = Arc::new(Queue::new(store.writers, settings.queue_max_bytes, settings.queue_max_spans));
         let circuit = Circuit::new(settings, clock.clone());
         let flushed = Arc::new(Notify::new());
@@ -124,13 +129,21 @@ impl Pipeline {
             clock: clock.clone(),
             settings: settings.clone(),
         };
+        let journal = journal.map(|journal| Journaled { journal, awaited: Arc::default(), wanted: Arc::default() });
+        let refill = |Journaled { journal, awaited, wanted }: Journaled| Refill {
+            journal,
+            queue: queue.clone(),
+            awaited,
+            wanted,
+        };
         let tasks = Tasks {
+            refill: journal.clone().map(|journal| tokio::spawn(refill(journal).run())),
             opening: tokio::spawn(opening::open(store.maintenance.clone(), circuit.clone(), clock.clone())),
             writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
         };
-        (Self { queue, circuit, store: store.clone() }, tasks)
+        (Self { queue, journal, circuit, store: store.clone() }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
@@ -138,42 +151,119 @@ impl Pipeline {
         Arc::new(Reader::new(&self.store, self.circuit.clone()))
     }
 
-    /// Takes the spans of one request, all or none. Never waits.
+    /// Takes the spans of one request, all or none. `awaited`: whether somebody wants to know of their commit. Waits for
+    /// nobody, but writes to the journal's file: to be called where that may take a moment.
     ///
     /// # Errors
-    /// [`Busy`] when the queue has no room or the service is shutting down.
-    pub fn submit(&self, spans: Vec<Span>) -> Result<Receipt, Busy> {
-        let (done, receipt) = oneshot::channel();
+    /// [`Busy`] when there is no room or the service is shutting down.
+    pub fn submit(&self, spans: Vec<Span>, awaited: bool) -> Result<Receipt, Busy> {
+        let (done, stored) = oneshot::channel();
         if spans.is_empty() {
-            // The receiver may be gone already; nobody minds.
+            // The receiver is there still; nobody minds.
             let _ = done.send(0);
-            return Ok(Receipt(receipt));
+            return Ok(Receipt { stored, kept: Kept::Already });
         }
-        self.queue.push(spans, done)?;
-        Ok(Receipt(receipt))
+        let Some(journaled) = &self.journal else {
+            self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
+            return Ok(Receipt { stored, kept: Kept::Already });
+        };
+        if self.queue.is_closed() {
+            return Err(Busy::Draining);
+        }
+        let kept = match journaled.append(&spans) {
+            Ok((ticket, held)) => {
+                let entry = Entry { journal: journaled.journal.clone(), sequence: ticket.sequence() };
+                let kept = kept(ticket);
+                self.hold(spans, held, entry, journaled, Some(done).filter(|_| awaited))?;
+                kept
+            }
+            Err(JournalError::Full { .. }) => return Err(Busy::Full),
+            Err(JournalError::Closed) => return Err(Busy::Draining),
+            Err(error) => {
+                tracing::debug!(%error, "the journal does not take a request; it is answered after its commit");
+                self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
+                Kept::OnCommit
+            }
+        };
+        Ok(Receipt { stored, kept })
     }
 
-    /// Whether a request may be worth decoding at all. A full queue is told before the work, not after it.
+    /// Puts the spans of an appended record into the queue, or leaves them to the refill.
+    fn hold(
+        &self,
+        spans: Vec<Span>,
+        held: Held,
+        entry: Entry,
+        Journaled { journal, awaited, wanted }: &Journaled,
+        done: Option<oneshot::Sender<usize>>,
+    ) -> Result<(), Busy> {
+        let sequence = entry.sequence;
+        let done = match held {
+            Held::OnDisk => done,
+            Held::InMemory => match self.queue.push(spans, done, Some(entry)) {
+                Ok(()) => return Ok(()),
+                Err((busy, done)) => {
+                    journal.give_back(sequence);
+                    if busy == Busy::Draining {
+                        return Err(busy);
+                    }
+                    done
+                }
+            },
+        };
+        if let Some(done) = done {
+            awaited.insert(sequence, done);
+        }
+        wanted.notify_one();
+        Ok(())
+    }
+
+    /// Whether a request may be worth decoding at all. That there is no room is told before the work, not after it.
     ///
     /// # Errors
     /// [`Busy`] when there is no room for the spans of a body of that size: in memory they take about as much.
     pub fn check_room(&self, body_bytes: usize) -> Result<(), Busy> {
-        self.queue.check_room(body_bytes)
+        match &self.journal {
+            None => self.queue.check_room(body_bytes),
+            Some(_) if self.queue.is_closed() => Err(Busy::Draining),
+            // While nothing waits on disk the journal is nearly empty.
+            Some(Journaled { journal, .. }) if journal.waiting() > 0 && journal.status().full => Err(Busy::Full),
+            Some(_) => Ok(()),
+        }
     }
 
     pub fn status(&self) -> PipelineStatus {
         let (queued_spans, queued_bytes, draining) = self.queue.status();
         let store = self.circuit.status(self.store.maintenance.notes());
-        PipelineStatus { queued_spans, queued_bytes, draining, full: self.queue.is_full(), store }
+        let journal = self.journal.as_ref().map(|journaled| journaled.journal.status());
+        let full = journal.as_ref().map_or_else(|| self.queue.is_full(), |journal| journal.full);
+        PipelineStatus { queued_spans, queued_bytes, draining, full, journal, store }
+    }
+
+    /// Sets the gauges that nothing else keeps up to date. For each scrape.
+    pub fn show(&self) {
+        let Some(Journaled { journal, .. }) = &self.journal else { return };
+        let status = journal.status();
+        gauge!(meters::JOURNAL_BYTES).set(status.bytes as f64);
+        gauge!(meters::JOURNAL_MAX_BYTES).set(status.max_bytes as f64);
+        gauge!(meters::JOURNAL_SEGMENTS).set(status.segments as f64);
+        gauge!(meters::JOURNAL_WAITING).set(status.waiting as f64);
+        gauge!(meters::JOURNAL_FAILING).set(f64::from(!status.can_append()));
+        gauge!(meters::JOURNAL_LOST).set(status.lost_records as f64);
+        gauge!(meters::JOURNAL_REPLAY, "state" => "all").set(status.replay.records as f64);
+        gauge!(meters::JOURNAL_REPLAY, "state" => "done").set(status.replay.done_records as f64);
     }
 
     /// Takes nothing more, writes what is queued, settles what was written, and ends the tasks. Gives up after
-    /// `patience` and says how many spans were left: they are lost with the process.
+    /// `patience` and says how many spans were left in memory: without a journal they are lost with the process.
     pub async fn drain(&self, tasks: Tasks, patience: Duration) -> usize {
         self.queue.close();
         tasks.upkeep.abort();
+        if let Some(Journaled { wanted, .. }) = &self.journal {
+            wanted.notify_one();
+        }
         let opening = tasks.opening.abort_handle();
-        let tasks: Vec<JoinHandle<()>> = tasks.writers.into_iter().chain([tasks.settler]).collect();
+        let tasks: Vec<JoinHandle<()>> = tasks.writers.into_iter().chain([tasks.settler]).chain(tasks.refill).collect();
         let abort: Vec<AbortHandle> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = async {
             for task in tasks {
@@ -188,4 +278,29 @@ impl Pipeline {
         opening.abort();
         self.queue.status().0
     }
+}
+
+thread_local! {
+    /// A record's buffer, used again for every request that this thread takes.
+    static RECORD: RefCell<Record> = RefCell::default();
+}
+
+impl Journaled {
+    /// Writes the spans down. Where anything waits on disk alone already they wait behind it.
+    fn append(&self, spans: &[Span]) -> Result<(Ticket, Held), JournalError> {
+        let held = if self.journal.waiting() > 0 { Held::OnDisk } else { Held::InMemory };
+        RECORD.with_borrow_mut(|record| {
+            record.set_spans(spans);
+            self.journal.append(record, held).map(|ticket| (ticket, held))
+        })
+    }
+}
+
+fn kept(ticket: Ticket) -> Kept {
+    let (told, mut durable) = oneshot::channel();
+    ticket.when_durable(move |result| {
+        // The request may have stopped waiting.
+        let _ = told.send(result.is_ok());
+    });
+    if durable.try_recv() == Ok(true) { Kept::Already } else { Kept::Soon(durable) }
 }

@@ -2,7 +2,7 @@
 //!
 //! Spans of one trace always take the same lane, so writers that work at the same time never meet in a trace. What a
 //! writer has taken still counts until it says that it is done with it, so the bound is on what this process holds in
-//! memory and has not committed.
+//! memory and has not committed. What has no room waits in the journal, where there is one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Busy;
 use super::batch::{BatchRule, Due};
+use crate::journal::Journal;
 use crate::meters;
 use crate::model::span::Span;
 
@@ -25,11 +26,18 @@ pub(super) struct Part {
     pub request: Arc<Request>,
 }
 
-/// A request until all of its parts are committed; then its sender is told.
+/// A request until all of its parts are committed; then its sender is told, and the journal.
 pub(super) struct Request {
     parts: AtomicUsize,
     dead_letters: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<usize>>>,
+    entry: Option<Entry>,
+}
+
+/// A record of the journal: the spans of one request.
+pub(super) struct Entry {
+    pub journal: Journal,
+    pub sequence: u64,
 }
 
 impl Request {
@@ -41,9 +49,13 @@ impl Request {
     /// One of its parts is committed but for so many dead letters.
     pub fn finish_part(&self, dead_letters: usize) {
         self.dead_letters.fetch_add(dead_letters, Ordering::AcqRel);
-        if self.parts.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(done) = self.lock().take()
-        {
+        if self.parts.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        if let Some(Entry { journal, sequence }) = &self.entry {
+            journal.done(*sequence);
+        }
+        if let Some(done) = self.lock().take() {
             // The request may have stopped waiting.
             let _ = done.send(self.dead_letters.load(Ordering::Acquire));
         }
@@ -67,6 +79,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// One a lane.
     changed: Vec<Notify>,
+    /// That room was given back, or that the queue was closed.
+    freed: Notify,
 }
 
 struct State {
@@ -90,7 +104,8 @@ impl Queue {
         let lanes = lanes.max(1);
         let lanes_of = (0..lanes).map(|_| Lane::default()).collect();
         let state = State { lanes: lanes_of, held_spans: 0, held_bytes: 0, full: false, closed: false };
-        Self { max_bytes, max_spans, state: Mutex::new(state), changed: (0..lanes).map(|_| Notify::new()).collect() }
+        let changed = (0..lanes).map(|_| Notify::new()).collect();
+        Self { max_bytes, max_spans, state: Mutex::new(state), changed, freed: Notify::new() }
     }
 
     pub fn lanes(&self) -> usize {
@@ -99,23 +114,75 @@ impl Queue {
 
     /// Takes the spans of a request, at least one, if there is room. An empty queue takes a request of any size: the
     /// limits of a request bound it. `done` is told the number of dead letters once the rest is committed.
-    pub fn push(&self, spans: Vec<Span>, done: oneshot::Sender<usize>) -> Result<(), Busy> {
-        let (count, bytes) = (spans.len(), spans.iter().map(Span::weight).sum::<usize>());
+    ///
+    /// # Errors
+    /// Why not, with whom to tell.
+    pub fn push(
+        &self,
+        spans: Vec<Span>,
+        done: Option<oneshot::Sender<usize>>,
+        entry: Option<Entry>,
+    ) -> Result<(), (Busy, Option<oneshot::Sender<usize>>)> {
+        let (count, bytes) = measure(&spans);
         let parts = self.split(spans);
+        let mut state = self.lock();
+        if state.closed {
+            return Err((Busy::Draining, done));
+        }
+        if !self.fits(&state, count, bytes) {
+            state.full = true;
+            return Err((Busy::Full, done));
+        }
+        self.add(state, parts, (count, bytes), done, entry);
+        Ok(())
+    }
+
+    /// Takes the spans of a record for which there was room a moment ago.
+    pub fn push_for(&self, spans: Vec<Span>, done: Option<oneshot::Sender<usize>>, entry: Option<Entry>) {
+        let measured = measure(&spans);
+        let parts = self.split(spans);
+        self.add(self.lock(), parts, measured, done, entry);
+    }
+
+    /// Waits until there is room for these spans. False once the queue is closed.
+    pub async fn room(&self, spans: &[Span]) -> bool {
+        let (count, bytes) = measure(spans);
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.closed {
+                    return false;
+                }
+                if self.fits(&state, count, bytes) {
+                    return true;
+                }
+            }
+            freed.await;
+        }
+    }
+
+    fn fits(&self, state: &State, count: usize, bytes: usize) -> bool {
+        state.held_spans == 0
+            || (state.held_bytes + bytes <= self.max_bytes && state.held_spans + count <= self.max_spans)
+    }
+
+    fn add(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        parts: Vec<(usize, Vec<Span>, usize)>,
+        (count, bytes): (usize, usize),
+        done: Option<oneshot::Sender<usize>>,
+        entry: Option<Entry>,
+    ) {
         let request = Arc::new(Request {
             parts: AtomicUsize::new(parts.len()),
             dead_letters: AtomicUsize::new(0),
-            done: Mutex::new(Some(done)),
+            done: Mutex::new(done),
+            entry,
         });
-        let mut state = self.lock();
-        if state.closed {
-            return Err(Busy::Draining);
-        }
-        let over = state.held_bytes + bytes > self.max_bytes || state.held_spans + count > self.max_spans;
-        if over && state.held_spans > 0 {
-            state.full = true;
-            return Err(Busy::Full);
-        }
         state.held_spans += count;
         state.held_bytes += bytes;
         state.show();
@@ -125,7 +192,6 @@ impl Queue {
             state.lanes[lane].waiting.push_back(Part { spans, bytes, queued_at, request: request.clone() });
             self.changed[lane].notify_one();
         }
-        Ok(())
     }
 
     /// The spans by their lane, with their bytes.
@@ -191,12 +257,19 @@ impl Queue {
         state.held_bytes -= bytes;
         state.full = false;
         state.show();
+        drop(state);
+        self.freed.notify_waiters();
     }
 
     /// Takes nothing more; what waits is still to be taken.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.iter().for_each(Notify::notify_one);
+        self.freed.notify_waiters();
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Spans and bytes held, and whether the queue is closed.
@@ -214,6 +287,11 @@ impl Queue {
         // Nothing below the lock panics half-way, so a poisoned state is a whole one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Spans and the bytes that they take.
+fn measure(spans: &[Span]) -> (usize, usize) {
+    (spans.len(), spans.iter().map(Span::weight).sum())
 }
 
 impl State {
@@ -254,7 +332,7 @@ mod tests {
     }
 
     fn push(queue: &Queue, spans: usize) -> Result<(), Busy> {
-        queue.push((0..spans).map(|id| span(1, id)).collect(), oneshot::channel().0)
+        queue.push((0..spans).map(|id| span(1, id)).collect(), None, None).map_err(|(busy, _)| busy)
     }
 
     const AT_ONCE: BatchRule = BatchRule { max_spans: 10, linger: Duration::ZERO };
@@ -301,7 +379,7 @@ mod tests {
         let queue = Queue::new(3, usize::MAX, usize::MAX);
         let (done, mut told) = oneshot::channel();
         let spans: Vec<Span> = (0..60).map(|id| span(1 + id as u8 % 6, id)).collect();
-        queue.push(spans, done).unwrap();
+        queue.push(spans, Some(done), None).unwrap();
         for lane in 0..3 {
             assert!(told.try_recv().is_err(), "parts are left");
             let taken = queue.take(lane, BatchRule { max_spans: 100, ..AT_ONCE }).await.unwrap();

@@ -15,13 +15,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("render", &["model", "analysis"]),
     ("store", &["model", "settings"]),
     ("journal", &["model", "settings"]),
-    ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "store"]),
+    ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "store", "journal"]),
     ("query", &["model", "clock", "wire", "analysis", "store"]),
     ("access", &["model", "settings", "clock"]),
-    ("http", &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store"]),
+    (
+        "http",
+        &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store", "journal"],
+    ),
     ("cli", &["model", "settings", "clock", "analysis", "render", "store", "pipeline", "access"]),
     ("telemetry", &["settings", "meters"]),
-    ("app", &["clock", "meters", "settings", "store", "pipeline", "query", "access", "http", "telemetry"]),
+    ("app", &["clock", "meters", "settings", "store", "journal", "pipeline", "query", "access", "http", "telemetry"]),
 ];
 
 /// What the pure rooms must do without.

@@ -79,7 +79,7 @@ impl Bench {
         store.spans = writer.clone();
         // More than this store makes use of, so that requests are split over several.
         store.writers = 2;
-        let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
+        let (pipeline, tasks) = Pipeline::start(&store, None, &settings.pipeline, Clock::system());
         Self { pipeline, tasks, store, writer, _folder: folder }
     }
 
@@ -112,14 +112,14 @@ const LONG: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn an_absent_store_is_waited_out_and_nothing_is_lost() {
     let bench = Bench::start(Fault::Unavailable, |_| {}).await;
-    let receipt = bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
-    let other = bench.pipeline.submit(spans(2, &["c"])).unwrap();
-    assert_eq!(other.stored(Duration::from_millis(100)).await, Stored::NotYet);
+    let receipt = bench.pipeline.submit(spans(1, &["a", "b"]), true).unwrap();
+    let other = bench.pipeline.submit(spans(2, &["c"]), true).unwrap();
+    assert_eq!(other.stored(Duration::from_millis(100)).await, Ok(Stored::NotYet));
     let status = bench.pipeline.status();
     assert_eq!(status.store.state, "unavailable");
     assert_eq!(status.queued_spans, 3);
     *bench.writer.fault.lock().unwrap() = Fault::None;
-    assert_eq!(receipt.stored(LONG).await, Stored::Yes { dead_letters: 0 });
+    assert_eq!(receipt.stored(LONG).await, Ok(Stored::Yes { dead_letters: 0 }));
     assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
     assert_eq!(bench.pipeline.status().store.state, "ok");
 }
@@ -127,13 +127,13 @@ async fn an_absent_store_is_waited_out_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_at_once_and_takes_again_when_it_has_room() {
     let bench = Bench::start(Fault::Unavailable, |settings| settings.queue_max_spans = 3).await;
-    bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
-    assert_eq!(bench.pipeline.submit(spans(2, &["c", "d"])).unwrap_err(), Busy::Full);
-    let fits = bench.pipeline.submit(spans(3, &["e"])).unwrap();
+    bench.pipeline.submit(spans(1, &["a", "b"]), true).unwrap();
+    assert_eq!(bench.pipeline.submit(spans(2, &["c", "d"]), true).unwrap_err(), Busy::Full);
+    let fits = bench.pipeline.submit(spans(3, &["e"]), true).unwrap();
     *bench.writer.fault.lock().unwrap() = Fault::None;
-    assert_eq!(fits.stored(LONG).await, Stored::Yes { dead_letters: 0 });
-    let again = bench.pipeline.submit(spans(2, &["c", "d"])).unwrap();
-    assert_eq!(again.stored(LONG).await, Stored::Yes { dead_letters: 0 });
+    assert_eq!(fits.stored(LONG).await, Ok(Stored::Yes { dead_letters: 0 }));
+    let again = bench.pipeline.submit(spans(2, &["c", "d"]), true).unwrap();
+    assert_eq!(again.stored(LONG).await, Ok(Stored::Yes { dead_letters: 0 }));
     assert_eq!((bench.stored_spans(1).await, bench.stored_spans(2).await, bench.stored_spans(3).await), (2, 2, 1));
 }
 
@@ -142,8 +142,8 @@ async fn a_refused_span_goes_to_the_dead_letters_and_costs_its_neighbours_nothin
     let bench = Bench::start(Fault::Refuses("poison"), |_| {}).await;
     let mut operations = vec!["good"; 99];
     operations.insert(37, "poison");
-    let receipt = bench.pipeline.submit(spans(1, &operations)).unwrap();
-    assert_eq!(receipt.stored(LONG).await, Stored::Yes { dead_letters: 1 });
+    let receipt = bench.pipeline.submit(spans(1, &operations), true).unwrap();
+    assert_eq!(receipt.stored(LONG).await, Ok(Stored::Yes { dead_letters: 1 }));
     assert_eq!(bench.stored_spans(1).await, 99);
     let letters = bench.writer.letters.lock().unwrap().clone();
     assert_eq!(letters.len(), 1);
@@ -156,10 +156,10 @@ async fn a_refused_span_goes_to_the_dead_letters_and_costs_its_neighbours_nothin
 async fn draining_writes_and_settles_everything_and_then_takes_nothing() {
     let bench = Bench::start(Fault::None, |settings| settings.linger_ms = 10_000).await;
     for trace in 1..=50 {
-        bench.pipeline.submit(spans(trace, &["a", "b", "c"])).unwrap();
+        bench.pipeline.submit(spans(trace, &["a", "b", "c"]), true).unwrap();
     }
     assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
-    assert_eq!(bench.pipeline.submit(spans(99, &["late"])).unwrap_err(), Busy::Draining);
+    assert_eq!(bench.pipeline.submit(spans(99, &["late"]), true).unwrap_err(), Busy::Draining);
     let query = TraceQuery { limit: 100, ..TraceQuery::default() };
     let page = bench.store.traces.search_traces(&TenantId::default(), &query).await.unwrap();
     assert_eq!(page.items.len(), 50);
@@ -169,7 +169,7 @@ async fn draining_writes_and_settles_everything_and_then_takes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_gives_up_in_time_and_says_what_it_lost() {
     let bench = Bench::start(Fault::Unavailable, |_| {}).await;
-    bench.pipeline.submit(spans(1, &["a", "b"])).unwrap();
+    bench.pipeline.submit(spans(1, &["a", "b"]), true).unwrap();
     assert_eq!(bench.pipeline.drain(bench.tasks, Duration::from_millis(50)).await, 2);
 }
 
@@ -188,7 +188,7 @@ async fn however_many_traces_an_earlier_process_left_unsettled_all_are_settled()
         span
     });
     store.spans.write_spans(&fold(left.collect())).await.unwrap();
-    let (pipeline, tasks) = Pipeline::start(&store, &settings.pipeline, Clock::system());
+    let (pipeline, tasks) = Pipeline::start(&store, None, &settings.pipeline, Clock::system());
     let deadline = Instant::now() + LONG;
     while !store.rollups.unsettled(1).await.unwrap().is_empty() {
         assert!(Instant::now() < deadline, "some are never settled");

@@ -9,12 +9,13 @@ use serde::Serialize;
 use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::ApiError;
+use crate::journal;
 
 /// Whether spans can be taken.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Readiness {
-    /// `ready`; `degraded` (spans are taken and wait in memory); `full` (there is no memory left to wait in) or
-    /// `draining`, which are 503.
+    /// `ready`; `degraded` (spans are taken and wait, or the journal fails and answers wait for the store); `full` (there
+    /// is no room left to wait in) or `draining`, which are 503.
     pub status: &'static str,
     /// `ok`; `opening` before its first answer; `unavailable`; `held_up` when it answers but does not take what is
     /// written.
@@ -33,6 +34,53 @@ pub struct Readiness {
     pub ingest: &'static str,
     pub queued_spans: usize,
     pub queued_bytes: usize,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalState>,
+}
+
+/// What is accepted and not yet stored, on disk.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct JournalState {
+    /// `ok`, `high_water` from 80 % of the budget on, `full`, or `failing`.
+    pub state: &'static str,
+    /// Why it is failing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub bytes: u64,
+    pub max_bytes: u64,
+    /// Requests that were accepted and are not stored yet.
+    pub unstored_records: u64,
+    /// Of these, those that are not in memory too.
+    pub waiting_records: u64,
+    /// Requests that an earlier process left over.
+    pub replay_records: u64,
+    /// Of these, stored by now.
+    pub replayed_records: u64,
+    /// Requests that could not be read back since the start.
+    pub lost_records: u64,
+}
+
+impl From<journal::Status> for JournalState {
+    fn from(status: journal::Status) -> Self {
+        let state = match &status {
+            status if status.full => "full",
+            status if !status.can_append() => "failing",
+            status if status.high_water => "high_water",
+            _ => "ok",
+        };
+        Self {
+            state,
+            reason: status.sync_error.or(status.append_error),
+            bytes: status.bytes,
+            max_bytes: status.max_bytes,
+            unstored_records: status.tail - status.done_to,
+            waiting_records: status.waiting,
+            replay_records: status.replay.records,
+            replayed_records: status.replay.done_records,
+            lost_records: status.lost_records,
+        }
+    }
 }
 
 /// What is wrong with the store.
@@ -63,10 +111,12 @@ pub async fn healthz() -> &'static str {
 pub async fn readyz(State(services): State<Services>) -> Response {
     let pipeline = services.pipeline.status();
     let store = pipeline.store;
+    let journal = pipeline.journal.map(JournalState::from);
+    let is_failing = journal.as_ref().is_some_and(|journal| journal.state == "failing");
     let (code, status) = match (pipeline.draining, pipeline.full, store.state) {
         (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
-        (.., "ok") => (StatusCode::OK, "ready"),
+        (.., "ok") if !is_failing => (StatusCode::OK, "ready"),
         _ => (StatusCode::OK, "degraded"),
     };
     let trouble = store.trouble.map(|trouble| Trouble {
@@ -85,6 +135,7 @@ pub async fn readyz(State(services): State<Services>) -> Response {
         ingest: if services.ingest_enabled { "enabled" } else { "disabled" },
         queued_spans: pipeline.queued_spans,
         queued_bytes: pipeline.queued_bytes,
+        journal,
     };
     (code, Json(readiness)).into_response()
 }

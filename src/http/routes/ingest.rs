@@ -13,7 +13,7 @@ use crate::http::auth::MayIngest;
 use crate::http::error::{ApiError, Problem};
 use crate::http::negotiate::Query;
 use crate::meters;
-use crate::pipeline::{Busy, Stored};
+use crate::pipeline::{Busy, Pipeline, Receipt, Stored};
 use crate::wire::context::Carried;
 use crate::wire::{DecodeContext, Decoded, Rejected, media, native};
 
@@ -60,13 +60,13 @@ fn is_zero(number: &usize) -> bool {
         content_type = "application/json"),
     responses(
         (status = 200, description = "Committed (`?wait=stored`)", body = Accepted),
-        (status = 202, description = "Taken; committed soon", body = Accepted),
+        (status = 202, description = "Taken and kept; committed soon", body = Accepted),
         (status = 400, description = "Not decodable, or no span could be taken", body = Problem),
         (status = 401, body = Problem, description = "No key, or an unknown one"),
         (status = 413, body = Problem, description = "A limit is exceeded"),
         (status = 415, body = Problem, description = "Unknown Content-Type or Content-Encoding"),
-        (status = 429, body = Problem, description = "The queue is full; see Retry-After"),
-        (status = 503, body = Problem, description = "No memory is free, or shutting down; see Retry-After"),
+        (status = 429, body = Problem, description = "No room is left for what waits for the store; see Retry-After"),
+        (status = 503, body = Problem, description = "No memory is free, nothing keeps the spans, or shutting down; see Retry-After"),
     )
 )]
 pub async fn post_spans(
@@ -82,51 +82,60 @@ pub async fn post_spans(
         let disabled = Accepted { disabled: true, ..Accepted::default() };
         return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
     }
-    let busy = |_: &Busy| counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1);
     services.pipeline.check_room(announced(&body)).inspect_err(busy)?;
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("unreadable"));
     let framing = media::framing(content_type)?;
     let carried =
         Carried::from_headers(|name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect());
     let (tenant, received_at) = (caller.tenant, services.clock.now());
-    let decoded = services.intake.take(&headers, body, move |body, limits| {
+    let Parameters { atomic, wait } = parameters;
+    let pipeline = services.pipeline.clone();
+    let taken = services.intake.take(&headers, body, move |body, limits| {
         let context = DecodeContext { tenant: &tenant, received_at, limits };
-        Ok(native::decode(body, framing, &context, &carried)?)
+        let decoded = native::decode(body, framing, &context, &carried)?;
+        Ok(submit(&pipeline, decoded, atomic, wait.is_some()))
     });
-    let Decoded { spans, rejected } = decoded.await.inspect_err(|error| count_refused(error.status()))?;
+    let (receipt, answer) = taken.await.inspect_err(|error| count_refused(error.status()))??;
+    let answer = match wait {
+        None => {
+            receipt.kept(services.max_wait).await.inspect_err(busy)?;
+            (StatusCode::ACCEPTED, answer)
+        }
+        Some(Wait::Stored) => match receipt.stored(services.max_wait).await.inspect_err(busy)? {
+            Stored::NotYet => (StatusCode::ACCEPTED, answer),
+            Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
+        },
+    };
+    Ok((answer.0, Json(answer.1)).into_response())
+}
 
+/// Hands the spans on, if they are to be taken.
+fn submit(
+    pipeline: &Pipeline,
+    Decoded { spans, rejected }: Decoded,
+    atomic: bool,
+    awaited: bool,
+) -> Result<(Receipt, Accepted), ApiError> {
+    let accepted = spans.len();
     for rejected in &rejected {
         tracing::debug!(index = rejected.index, field = rejected.field, reason = rejected.reason, "span rejected");
     }
     counter!(meters::SPANS_REJECTED, "reason" => "invalid").increment(rejected.len() as u64);
-    if parameters.atomic && !rejected.is_empty() {
-        let detail = format!(
-            "{} of {} spans cannot be taken, so none is (atomic)",
-            rejected.len(),
-            rejected.len() + spans.len()
-        );
+    if atomic && !rejected.is_empty() {
+        let all = rejected.len() + accepted;
+        let detail = format!("{} of {all} spans cannot be taken, so none is (atomic)", rejected.len());
         return Err(ApiError::rejected(detail, rejected));
     }
     if spans.is_empty() && !rejected.is_empty() {
         return Err(ApiError::rejected("none of the spans can be taken", rejected));
     }
-
-    let accepted = spans.len();
-    let receipt = services.pipeline.submit(spans).inspect_err(busy)?;
+    let receipt = pipeline.submit(spans, awaited).inspect_err(busy)?;
     counter!(meters::SPANS_ACCEPTED).increment(accepted as u64);
-    let answer = Accepted { accepted, rejected, ..Accepted::default() };
-    let answer = match parameters.wait {
-        None => (StatusCode::ACCEPTED, answer),
-        Some(Wait::Stored) => stored(receipt.stored(services.max_wait).await, answer),
-    };
-    Ok((answer.0, Json(answer.1)).into_response())
+    Ok((receipt, Accepted { accepted, rejected, ..Accepted::default() }))
 }
 
-fn stored(stored: Stored, answer: Accepted) -> (StatusCode, Accepted) {
-    match stored {
-        Stored::NotYet => (StatusCode::ACCEPTED, answer),
-        Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
-    }
+fn busy(_: &Busy) {
+    counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1);
 }
 
 /// Bytes that the body is known to have, 0 when it does not say.

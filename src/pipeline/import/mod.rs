@@ -111,7 +111,7 @@ pub async fn run(
     }
     // Whoever waits for a page has nothing else to send: its spans need not wait for company.
     let settings = PipelineSettings { linger_ms: 0, ..plan.pipeline.clone() };
-    let running = store.map(|store| (store, Pipeline::start(store, &settings, clock.clone())));
+    let running = store.map(|store| (store, Pipeline::start(store, None, &settings, clock.clone())));
     let (writing, tasks) = match running {
         Some((store, (pipeline, tasks))) => (Some(Writing { store, pipeline, name }), Some(tasks)),
         None => (None, None),
@@ -183,7 +183,7 @@ async fn copy(
         let (stored, following) = match writing {
             None => (0, reading.await),
             Some(writing) => {
-                let receipt = writing.pipeline.submit(decoded.spans)?;
+                let receipt = writing.pipeline.submit(decoded.spans, true)?;
                 tokio::join!(committed(&writing.pipeline, receipt, report, tell), reading)
             }
         };
@@ -213,8 +213,8 @@ async fn committed(
     loop {
         tokio::select! {
             stored = &mut stored => return match stored {
-                Stored::Yes { dead_letters } => dead_letters,
-                Stored::NotYet => 0,
+                Ok(Stored::Yes { dead_letters }) => dead_letters,
+                Ok(Stored::NotYet) | Err(_) => 0,
             },
             _ = tick.tick() => {
                 let store_is_away = pipeline.status().store.trouble.is_some();

@@ -30,7 +30,10 @@ async fn a_server_that_refuses_for_two_seconds_and_then_accepts_loses_nothing() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_answering_fills_the_queue_to_its_bound_and_piles_up_nothing() {
-    let with_a_small_queue = |settings: &mut Settings| settings.pipeline.queue_max_spans = 40 * SPANS;
+    let with_a_small_queue = |settings: &mut Settings| {
+        settings.pipeline.queue_max_spans = 40 * SPANS;
+        settings.journal.enabled = false;
+    };
     let Some(mut scene) = Scene::begin("away_swallowed", Way::Open, with_a_small_queue).await else { return };
     scene.post().await;
     scene.all_there().await;
@@ -61,6 +64,34 @@ async fn a_server_that_stops_answering_fills_the_queue_to_its_bound_and_piles_up
     let most = 2 + 4 + 1;
     assert!(scene.proxy.standing() <= most, "{} connections", scene.proxy.standing());
     scene.proxy.set(Way::Open);
+    scene.all_there().await;
+    scene.is_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_room_in_memory_waits_in_the_journal() {
+    let with_a_small_queue = |settings: &mut Settings| {
+        settings.pipeline.queue_max_spans = 10 * SPANS;
+        settings.server.shutdown_timeout_secs = 1;
+    };
+    let Some(mut scene) = Scene::begin("away_journal", Way::Open, with_a_small_queue).await else { return };
+    scene.proxy.set(Way::Refused);
+    for _ in 0..200 {
+        scene.post().await;
+    }
+    let ready = scene.readyz().await;
+    assert_eq!((&ready["status"], &ready["journal"]["state"]), (&json!("degraded"), &json!("ok")), "{ready}");
+    assert!(ready["journal"]["waiting_records"].as_u64().unwrap() >= 150, "{ready}");
+    assert!(ready["queued_spans"].as_u64().unwrap() <= 10 * SPANS as u64, "{ready}");
+    // Another process takes over what this one could not store.
+    scene.server = scene.server.restart().await;
+    for _ in 0..50 {
+        scene.post().await;
+    }
+    scene.proxy.set(Way::Open);
+    for _ in 0..50 {
+        scene.post().await;
+    }
     scene.all_there().await;
     scene.is_ready().await;
 }

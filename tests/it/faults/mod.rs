@@ -137,7 +137,7 @@ impl Scene {
         let deadline = Instant::now() + HEALED;
         loop {
             let (_, ready) = answer(self.server.get("/readyz")).await;
-            if ready["queued_spans"] == 0 {
+            if ready["queued_spans"] == 0 && ready["journal"]["unstored_records"].as_u64().unwrap_or(0) == 0 {
                 break;
             }
             assert!(Instant::now() < deadline, "{ready:#}");

@@ -82,6 +82,7 @@ async fn a_folder_that_cannot_be_made_is_named_and_waited_for() {
     std::fs::write(&in_the_way, "a file where the folder should be").unwrap();
     let server = TestServer::with(|settings| {
         settings.store.data_dir = in_the_way.join("deeper");
+        settings.journal.dir = Some(folder.path().join("journal"));
         quick(settings);
     })
     .await;
