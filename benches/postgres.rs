@@ -130,13 +130,13 @@ async fn grown(server: &str, spans: usize, rounds: usize, stored: usize) {
     const DAYS: u32 = 10;
     in_database(server, async |url| {
         let folder = tempfile::tempdir().unwrap();
-        let service = Server::start(folder.path(), Some(url));
+        let service = Server::start(folder.path(), Some(url), load::AS_IT_COMES);
         let begun = Instant::now();
         let each = stored / (DAYS as usize);
         for days_ago in 0..DAYS {
             for part in 0..each.div_ceil(PART) {
                 let rows = Rows::of_day(PART.min(each - part * PART), u64::from(days_ago), days_ago);
-                service.take(rows.bodies(Traffic::Plain), rows.0.len(), cpu_of_server).await;
+                service.take(rows.bodies(Traffic::Plain), rows.0.len(), CONNECTIONS, cpu_of_server).await;
             }
         }
         wait_until_settled(url).await;
@@ -147,7 +147,7 @@ async fn grown(server: &str, spans: usize, rounds: usize, stored: usize) {
             let rows = Rows::new(spans, 1_000 + round as u64);
             let bare = raw_copy(&rows, url).await;
             let rows = Rows::new(spans, 2_000 + round as u64);
-            let measured = service.take(rows.bodies(Traffic::Plain), spans, cpu_of_server).await;
+            let measured = service.take(rows.bodies(Traffic::Plain), spans, CONNECTIONS, cpu_of_server).await;
             let (wall, cpu) = load::compare(round, &bare, &measured);
             walls.push(wall);
             cpus.push(cpu);
@@ -167,10 +167,10 @@ async fn whole_path(rows: &Rows, traffic: Traffic, url: &str) -> Measured {
 /// The whole path, and then as long as it takes until all roll-ups are there.
 async fn settled(rows: &Rows, url: &str) -> Measured {
     let folder = tempfile::tempdir().unwrap();
-    let service = Server::start(folder.path(), Some(url));
+    let service = Server::start(folder.path(), Some(url), load::AS_IT_COMES);
     let process = service.child.id().to_string();
     let (cpu, of_store, begun) = (cpu_of(&process), cpu_of_server(), Instant::now());
-    service.take(rows.bodies(Traffic::Plain), rows.0.len(), cpu_of_server).await;
+    service.take(rows.bodies(Traffic::Plain), rows.0.len(), CONNECTIONS, cpu_of_server).await;
     wait_until_settled(url).await;
     let (wall, cpu, store_cpu) = (begun.elapsed(), cpu_of(&process) - cpu, cpu_of_server() - of_store);
     Measured { spans: rows.0.len(), wall, cpu, store_cpu }

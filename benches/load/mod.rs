@@ -13,6 +13,8 @@ use tracefall::clock::Clock;
 use tracefall::model::time::UnixNanos;
 
 pub const SPANS_PER_REQUEST: usize = 100;
+/// The journal as it comes.
+pub const AS_IT_COMES: &[(&str, &str)] = &[];
 pub const SPANS_PER_TRACE: usize = 8;
 pub const CONNECTIONS: usize = 8;
 
@@ -121,16 +123,21 @@ impl Rows {
     }
 
     pub fn bodies(&self, traffic: Traffic) -> Vec<String> {
+        self.bodies_of(traffic, SPANS_PER_REQUEST)
+    }
+
+    pub fn bodies_of(&self, traffic: Traffic, spans_per_request: usize) -> Vec<String> {
+        let bodies = |spans: &mut dyn Iterator<Item = String>| bodies(spans, spans_per_request);
         match traffic {
-            Traffic::Plain => bodies(self.0.iter().map(Row::ended)),
+            Traffic::Plain => bodies(&mut self.0.iter().map(Row::ended)),
             Traffic::Pairs => {
                 let starts = (0..self.0.len() + LATER).map(|index| self.0.get(index).map(Row::started));
-                bodies(starts.enumerate().flat_map(|(index, start)| {
+                bodies(&mut starts.enumerate().flat_map(|(index, start)| {
                     let ended = index.checked_sub(LATER).map(|earlier| self.0[earlier].ended());
                     start.into_iter().chain(ended)
                 }))
             }
-            Traffic::Duplicates => bodies((0..self.0.len() + LATER).flat_map(|index| {
+            Traffic::Duplicates => bodies(&mut (0..self.0.len() + LATER).flat_map(|index| {
                 let again = index.checked_sub(LATER).filter(|earlier| earlier % 10 == 0);
                 self.0.get(index).into_iter().chain(again.map(|earlier| &self.0[earlier])).map(Row::ended)
             })),
@@ -138,11 +145,11 @@ impl Rows {
     }
 }
 
-fn bodies(spans: impl Iterator<Item = String>) -> Vec<String> {
+fn bodies(spans: &mut dyn Iterator<Item = String>, spans_per_request: usize) -> Vec<String> {
     let mut spans = spans.peekable();
     std::iter::from_fn(|| {
         spans.peek()?;
-        Some(format!("[{}]", spans.by_ref().take(SPANS_PER_REQUEST).collect::<Vec<_>>().join(",")))
+        Some(format!("[{}]", spans.by_ref().take(spans_per_request).collect::<Vec<_>>().join(",")))
     })
     .collect()
 }
@@ -174,18 +181,21 @@ pub fn heading(yardstick: &str) {
 
 /// Prints how long requests waited for their answer at half of a rate.
 pub async fn print_acknowledgements(store: Option<&str>, rate: f64) {
-    let rate = rate / 2.0;
-    let mut latencies = acknowledgements(&Rows::new((rate * 10.0) as usize, 999), store, rate).await;
+    print_acknowledgements_at(store, rate, 0.5, AS_IT_COMES).await;
+}
+
+/// The same at a share of a rate, with settings of the service.
+pub async fn print_acknowledgements_at(store: Option<&str>, rate: f64, share: f64, settings: &[(&str, &str)]) {
+    let rate = rate * share;
+    let latencies = acknowledgements(&Rows::new((rate * 10.0) as usize, 999), store, rate, settings).await;
+    println!("ack at {:.0} % load ({rate:.0} spans/s): {}", share * 100.0, quantiles(latencies));
+}
+
+pub fn quantiles(mut latencies: Vec<Duration>) -> String {
     latencies.sort();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!(
-        "ack at half load ({rate:.0} spans/s, {} requests): p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-        latencies.len(),
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(1.0)
-    );
+    let (p50, p90, p99, most) = (at(0.5), at(0.9), at(0.99), at(1.0));
+    format!("p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, max {most:.2} ms ({} requests)", latencies.len())
 }
 
 pub fn number(name: &str, default: usize) -> usize {
@@ -262,22 +272,32 @@ impl Row {
 pub async fn whole_path(rows: &Rows, traffic: Traffic, store: Option<&str>, store_cpu: fn() -> Duration) -> Measured {
     let folder = tempfile::tempdir().unwrap();
     let bodies = rows.bodies(traffic);
-    let server = Server::start(folder.path(), store);
-    server.take(bodies, rows.0.len(), store_cpu).await
+    let server = Server::start(folder.path(), store, AS_IT_COMES);
+    server.take(bodies, rows.0.len(), CONNECTIONS, store_cpu).await
 }
 
 /// Latencies of the acknowledgements at a fixed rate: requests are due at fixed times, and a late one counts as late.
-pub async fn acknowledgements(rows: &Rows, store: Option<&str>, spans_per_second: f64) -> Vec<Duration> {
+pub async fn acknowledgements(
+    rows: &Rows,
+    store: Option<&str>,
+    spans_per_second: f64,
+    settings: &[(&str, &str)],
+) -> Vec<Duration> {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), store);
+    let server = Server::start(folder.path(), store, settings);
     let every = Duration::from_secs_f64(SPANS_PER_REQUEST as f64 / spans_per_second);
-    post_all(server.address, Arc::new(rows.bodies(Traffic::Plain)), Some(every)).await
+    post_all(server.address, Arc::new(rows.bodies(Traffic::Plain)), Some(every), CONNECTIONS).await
 }
 
-pub async fn post_all(address: SocketAddr, bodies: Arc<Vec<String>>, every: Option<Duration>) -> Vec<Duration> {
+pub async fn post_all(
+    address: SocketAddr,
+    bodies: Arc<Vec<String>>,
+    every: Option<Duration>,
+    connections: usize,
+) -> Vec<Duration> {
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
-    let workers: Vec<_> = (0..CONNECTIONS)
+    let workers: Vec<_> = (0..connections)
         .map(|_| {
             let (bodies, next) = (bodies.clone(), next.clone());
             tokio::spawn(async move {
@@ -331,13 +351,14 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(folder: &Path, store: Option<&str>) -> Self {
+    pub fn start(folder: &Path, store: Option<&str>, settings: &[(&str, &str)]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(env!("CARGO_BIN_EXE_tracefall"))
             .args(["--port", &port.to_string()])
             .current_dir(folder)
             .env("RUST_LOG", "warn")
             .envs(store.map(|url| ("DATABASE_URL", url)))
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -351,12 +372,18 @@ impl Server {
     }
 
     /// Posts the bodies, which hold so many different spans, and returns when all are committed.
-    pub async fn take(&self, bodies: Vec<String>, spans: usize, store_cpu: fn() -> Duration) -> Measured {
+    pub async fn take(
+        &self,
+        bodies: Vec<String>,
+        spans: usize,
+        connections: usize,
+        store_cpu: fn() -> Duration,
+    ) -> Measured {
         let bodies = Arc::new(bodies);
         let process = self.child.id().to_string();
         let (cpu, of_store) = (cpu_of(&process), store_cpu());
         let begun = Instant::now();
-        post_all(self.address, bodies, None).await;
+        post_all(self.address, bodies, None, connections).await;
         // First in, first out in each lane: when these are stored, so are all before them.
         let last: Vec<String> =
             (1..=64).map(|n| format!(r#"{{"trace_id":"ffffffffffffff{n:02x}","span_id":"1"}}"#)).collect();
