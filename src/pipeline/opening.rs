@@ -9,10 +9,9 @@ use crate::clock::Clock;
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::search::{Page, TraceQuery};
-use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::store::error::Cause;
-use crate::store::{self, Detail, Maintenance, Store, StoreError, TraceReader};
+use crate::store::{self, Detail, Maintenance, Store, StoreError, TraceReader, TraceRows};
 
 /// Makes the store, brings its schema up to date and prepares its days, as often as it takes; then ends.
 pub(super) async fn open(store: Arc<dyn Maintenance>, circuit: Arc<Circuit>, clock: Clock) {
@@ -83,7 +82,7 @@ impl TraceReader for Reader {
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> store::Result<Vec<Span>> {
+    ) -> store::Result<TraceRows> {
         self.check().await?;
         self.heard(self.inner.trace_rows(tenant, trace_id, detail, limit).await)
     }

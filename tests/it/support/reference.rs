@@ -274,7 +274,8 @@ impl TraceReader for Opened {
                 let is = |field, wanted: &Option<String>| {
                     wanted.as_ref().is_none_or(|wanted| carries(&row, &spans, field, wanted))
                 };
-                let wanted = query.service.as_ref().is_none_or(|service| listed.services.contains(service))
+                let wanted = query.trace_id.is_none_or(|wanted| wanted == place.trace_id)
+                    && query.service.as_ref().is_none_or(|service| listed.services.contains(service))
                     && query.status.is_none_or(|status| listed.status == status)
                     && is(Field::ExecutionId, &query.execution_id)
                     && is(Field::JobId, &query.job_id)
