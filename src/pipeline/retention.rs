@@ -15,6 +15,7 @@ use crate::meters;
 use crate::model::ids::TraceId;
 use crate::model::time::{DAY_NS, UnixNanos};
 use crate::settings::retention::RetentionSettings;
+use crate::store::error::Cause;
 use crate::store::{self, Checkpoints, Cleared, Due, KeepBy, Place, Store, StoreError};
 
 /// The name of the lease, and of the checkpoint that says when a run last ended.
@@ -60,9 +61,15 @@ pub enum Outcome {
 }
 
 impl Retention {
+    /// The retention of a store, as a holder of its own.
     pub fn new(store: &Store, settings: &RetentionSettings, clock: Clock) -> Self {
         let (store, checkpoints) = (store.retention.clone(), store.checkpoints.clone());
         Self { store, checkpoints, settings: settings.clone(), clock, holder: clock::random_hex_128() }
+    }
+
+    /// How long after a run the next one is due.
+    pub fn every(&self) -> Duration {
+        Duration::from_secs(self.settings.every_secs)
     }
 
     /// Runs if the last run, whoever's, is long enough ago.
@@ -85,7 +92,7 @@ impl Retention {
     /// # Errors
     /// What the store says; what was done until then stays done.
     pub async fn run(&self) -> Result<Outcome, StoreError> {
-        let mut run = Run { of: self, held_since: self.clock.now(), report: Report::default() };
+        let mut run = Run { of: self, held_since: None, report: Report::default() };
         if !run.hold().await? {
             return Ok(Outcome::Held);
         }
@@ -135,7 +142,7 @@ pub fn keep_by(settings: &RetentionSettings, now: UnixNanos) -> KeepBy {
 /// A run under way.
 struct Run<'a> {
     of: &'a Retention,
-    held_since: UnixNanos,
+    held_since: Option<UnixNanos>,
     report: Report,
 }
 
@@ -159,7 +166,7 @@ impl Run<'_> {
                     self.report.days.push(date);
                 }
                 Ok(false) => self.report.busy_days.push(date),
-                Err(StoreError::Unavailable { source, .. }) => {
+                Err(StoreError::Unavailable { cause: Cause::Busy, source, .. }) => {
                     tracing::info!(day = date, error = %source, "a day is in use; the next run drops it");
                     self.report.busy_days.push(date);
                 }
@@ -224,11 +231,10 @@ impl Run<'_> {
     async fn hold(&mut self) -> Result<bool, StoreError> {
         let now = self.of.clock.now();
         let lease_ns = i64::try_from(LEASE.as_nanos()).unwrap_or(i64::MAX);
-        let is_first = now == self.held_since;
-        if !is_first && now.since(self.held_since) < lease_ns / 3 {
+        if self.held_since.is_some_and(|since| now.since(since) < lease_ns / 3) {
             return Ok(true);
         }
-        self.held_since = now.plus(-1);
+        self.held_since = Some(now);
         self.of.store.lease(NAME, &self.of.holder, now, now.plus(lease_ns)).await
     }
 }

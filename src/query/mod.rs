@@ -2,6 +2,7 @@
 //! hand out; none of them has another truth.
 
 mod execution;
+mod pins;
 mod trace;
 mod waterfall;
 
@@ -15,9 +16,10 @@ use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
-use crate::store::{Detail, StoreError, TraceReader, TraceRows};
+use crate::store::{Detail, Pins, StoreError, TraceReader, TraceRows};
 
 pub use execution::Execution;
+pub use pins::PinList;
 pub use trace::TraceSpans;
 pub use waterfall::WaterfallOptions;
 
@@ -25,6 +27,7 @@ pub use waterfall::WaterfallOptions;
 #[derive(Clone)]
 pub struct Queries {
     traces: Arc<dyn TraceReader>,
+    pins: Arc<dyn Pins>,
     clock: Clock,
     deadline_ns: i64,
 }
@@ -52,8 +55,8 @@ pub struct TraceList {
 
 impl Queries {
     /// Spans silent for `deadline_ns` nanoseconds while open read as abandoned.
-    pub fn new(traces: Arc<dyn TraceReader>, clock: Clock, deadline_ns: i64) -> Self {
-        Self { traces, clock, deadline_ns }
+    pub fn new(traces: Arc<dyn TraceReader>, pins: Arc<dyn Pins>, clock: Clock, deadline_ns: i64) -> Self {
+        Self { traces, pins, clock, deadline_ns }
     }
 
     /// The traces that `query` asks for.

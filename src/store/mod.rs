@@ -15,6 +15,7 @@ mod rows;
 mod sqlite;
 mod touched;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -69,6 +70,29 @@ pub async fn open(settings: &StoreSettings) -> Result<Store> {
     let store = at(settings)?;
     store.maintenance.make().await?;
     Ok(store)
+}
+
+/// How far a copy has come, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyProgress {
+    pub written: u64,
+    /// About what it will be.
+    pub expected: u64,
+}
+
+/// Copies the SQLite file that the settings name while others use it: one state of it, checked, under its name only when it
+/// is whole. Answers with the bytes of the copy.
+///
+/// # Errors
+/// [`StoreError::Other`] if the store is another, or `to` is there already.
+pub async fn backup(settings: &StoreSettings, to: &Path, tell: impl FnMut(CopyProgress)) -> Result<u64> {
+    match location(settings)? {
+        StoreLocation::Sqlite(path) => sqlite::backup(&path, &settings.sqlite, to, tell).await,
+        StoreLocation::Postgres(to) => {
+            let source = format!("this is for the embedded store; pg_dump --schema={} copies this one", to.schema);
+            Err(StoreError::Other { doing: "back up the store", source: source.into() })
+        }
+    }
 }
 
 /// Where the store is, in words for a log or a command's answer; never with a password.

@@ -6,6 +6,7 @@
 //! Ended spans live in one table a day (see [`tables`]), open ones in `open_spans`, and `traces` says in which days a
 //! trace has rows.
 
+mod backup;
 mod checkpoint;
 mod encode;
 mod jobs;
@@ -31,6 +32,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments, AssertSqlSafe, Row};
 
+pub(super) use self::backup::backup;
 use self::checkpoint::Checkpoints;
 use super::columns::Instants;
 use super::error::Cause;
