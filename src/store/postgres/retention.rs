@@ -289,11 +289,11 @@ impl Postgres {
         // Safe: names of our own tables.
         let sql = AssertSqlSafe(format!(
             "WITH k AS MATERIALIZED ({bounds} FROM {schema}traces AS t WHERE trace_id = ANY($1) AND {keeps}), \
-             some AS MATERIALIZED (SELECT s.trace_id, s.span_id, s.started_at, s.tenant FROM k JOIN {source} AS s \
+             few AS MATERIALIZED (SELECT s.trace_id, s.span_id, s.started_at, s.tenant FROM k JOIN {source} AS s \
              ON s.trace_id = k.trace_id AND s.tenant = k.tenant AND s.started_at >= k.since AND s.started_at < k.until \
              LIMIT {ROWS}), \
-             gone AS (DELETE FROM {source} AS s USING some WHERE s.trace_id = some.trace_id \
-             AND s.span_id = some.span_id AND s.started_at = some.started_at AND s.tenant = some.tenant RETURNING s.*) \
+             gone AS (DELETE FROM {source} AS s USING few WHERE s.trace_id = few.trace_id \
+             AND s.span_id = few.span_id AND s.started_at = few.started_at AND s.tenant = few.tenant RETURNING s.*) \
              INSERT INTO {schema}spans_kept SELECT * FROM gone",
             keeps = keeps(schema)
         ));
@@ -403,11 +403,11 @@ impl Step {
                 ),
                 Place::OtherDays => format!(
                     "SELECT DISTINCT trace_id FROM (SELECT trace_id FROM {table} \
-                     WHERE $1::uuid IS NOT NULL AND {age} < $2 LIMIT {ROWS}) AS some ORDER BY trace_id"
+                     WHERE $1::uuid IS NOT NULL AND {age} < $2 LIMIT {ROWS}) AS few ORDER BY trace_id"
                 ),
                 Place::Kept | Place::Open => format!(
                     "SELECT DISTINCT trace_id FROM (SELECT trace_id FROM {table} AS t \
-                     WHERE $1::uuid IS NOT NULL AND {age} < $2 AND NOT {stays} LIMIT {ROWS}) AS some ORDER BY trace_id"
+                     WHERE $1::uuid IS NOT NULL AND {age} < $2 AND NOT {stays} LIMIT {ROWS}) AS few ORDER BY trace_id"
                 ),
             },
             self.before.map(Instant::of),

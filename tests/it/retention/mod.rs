@@ -194,7 +194,7 @@ async fn a_late_span_of_a_dropped_day_stays_as_long_as_any_other(store: &Store) 
     assert_eq!(run(store, at.plus(SECOND)).await, Report::default(), "its day is not made anew");
     run(store, at.plus(days(30))).await;
     assert_eq!((ids(store, 1).await, ids(store, 2).await), (vec![2], vec![2]));
-    let later = at.plus(days(30) + 1);
+    let later = at.plus(days(30) + SECOND);
     assert_eq!(run(store, later).await.removed_spans, 2);
     for trace in [1, 2] {
         assert_eq!((ids(store, trace).await, read(store, trace).await.keeping), (vec![], EXPIRED(later)));
@@ -272,7 +272,9 @@ async fn dead_letters_are_bounded_by_age_and_number(store: &Store) {
 
 async fn a_dry_run_tells_and_changes_nothing(store: &Store) {
     write(store, [done(1, 1, NOW), done(1, 2, NOW), failed(2, 1, NOW), done(3, 1, NOW.plus(days(1)))]).await;
-    write(store, [done(4, 1, NOW.plus(-days(99)))]).await;
+    let mut strange = done(4, 1, NOW.plus(-days(99)));
+    (strange.created_at, strange.seen_at) = (NOW, NOW);
+    write(store, [strange]).await;
     settle(store, NOW).await;
     let retention = retention(store, &RetentionSettings::default(), NOW.plus(days(31)));
     for _ in 0..2 {
@@ -288,7 +290,7 @@ async fn a_dry_run_tells_and_changes_nothing(store: &Store) {
 
 async fn one_process_at_a_time_holds_the_lease(store: &Store) {
     let lease = |holder: &'static str, now: i64, until: i64| async move {
-        store.retention.lease("x", holder, NOW.plus(now), NOW.plus(until)).await.unwrap()
+        store.retention.lease("x", holder, NOW.plus(now * SECOND), NOW.plus(until * SECOND)).await.unwrap()
     };
     assert!(lease("a", 0, 10).await);
     assert!(!lease("b", 9, 20).await);
@@ -345,7 +347,7 @@ async fn a_run_that_breaks_off_anywhere_is_finished_by_the_next(store: &Store) {
         // The holder is gone; its lease is over for the next one.
         store.retention.lease("retention", "nobody", at.plus(days(9)), at).await.ok();
         if ran.is_ok() {
-            assert!(steps > 10);
+            assert!(steps > 5);
             break;
         }
         assert!(steps < 200);

@@ -20,13 +20,17 @@ impl File {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn settings(&self) -> StoreSettings {
+    pub fn settings(&self) -> StoreSettings {
         StoreSettings { data_dir: self.0.path().join("deeper"), ..StoreSettings::default() }
+    }
+
+    pub fn path(&self) -> std::path::PathBuf {
+        self.settings().data_dir.join("tracefall.db")
     }
 
     /// Another program's view of the file.
     fn outside(&self) -> Connection {
-        Connection::open(self.settings().data_dir.join("tracefall.db")).unwrap()
+        Connection::open(self.path()).unwrap()
     }
 }
 
