@@ -96,7 +96,10 @@ pub fn keeping(keeping: &Keeping) -> Option<Note> {
     let (code, message) = match (keeping.spans_expired_at, keeping.spans_partial) {
         (Some(at), _) => {
             let day = at.date();
-            (NoteCode::SpansExpired, format!("its spans were removed for their age on {day}; this summary is what is left"))
+            (
+                NoteCode::SpansExpired,
+                format!("its spans were removed for their age on {day}; this summary is what is left"),
+            )
         }
         (None, true) => {
             let message = "some of its spans were removed for their age; lists have the summary of all of them";

@@ -31,6 +31,10 @@ impl Guard {
         Self { settings: settings.clone(), bytes: AtomicU64::new(0), fill: AtomicU8::new(Fill::Room as u8) }
     }
 
+    fn capacity(&self) -> Option<u64> {
+        Some(self.settings.capacity_bytes).filter(|bytes| *bytes > 0)
+    }
+
     pub fn fill(&self) -> Fill {
         match self.fill.load(Ordering::Relaxed) {
             0 => Fill::Room,
@@ -41,7 +45,7 @@ impl Guard {
 
     /// What is worth saying in /readyz.
     pub fn note(&self) -> Option<String> {
-        let capacity = self.settings.capacity_bytes?;
+        let capacity = self.capacity()?;
         let bytes = self.bytes.load(Ordering::Relaxed);
         let how = match self.fill() {
             Fill::Room => return None,
@@ -56,7 +60,7 @@ impl Guard {
 
     /// How full the store is at this size.
     pub fn judge(&self, bytes: u64) -> Fill {
-        let Some(capacity) = self.settings.capacity_bytes else { return Fill::Room };
+        let Some(capacity) = self.capacity() else { return Fill::Room };
         let reaches = |percent: u32| u128::from(bytes) * 100 >= u128::from(capacity) * u128::from(percent);
         match () {
             () if reaches(self.settings.stop_percent) => Fill::Full,
@@ -71,7 +75,7 @@ impl Guard {
         self.bytes.store(bytes, Ordering::Relaxed);
         let before = self.fill();
         self.fill.store(fill as u8, Ordering::Relaxed);
-        if let Some(capacity) = self.settings.capacity_bytes {
+        if let Some(capacity) = self.capacity() {
             gauge!(meters::STORE_CAPACITY_BYTES).set(capacity as f64);
             gauge!(meters::STORE_FULL).set(if fill == Fill::Full { 1.0 } else { 0.0 });
         }
@@ -89,11 +93,16 @@ mod tests {
 
     #[test]
     fn the_guard_goes_by_per_cents_of_what_was_declared() {
-        let guard = Guard::new(&StorageSettings { capacity_bytes: Some(1_000), ..StorageSettings::default() });
+        let guard = Guard::new(&StorageSettings { capacity_bytes: 1_000, ..StorageSettings::default() });
         assert_eq!((guard.fill(), guard.note()), (Fill::Room, None));
-        for (bytes, fill) in
-            [(799, Fill::Room), (800, Fill::Short), (949, Fill::Short), (950, Fill::Full), (u64::MAX, Fill::Full), (1, Fill::Room)]
-        {
+        for (bytes, fill) in [
+            (799, Fill::Room),
+            (800, Fill::Short),
+            (949, Fill::Short),
+            (950, Fill::Full),
+            (u64::MAX, Fill::Full),
+            (1, Fill::Room),
+        ] {
             guard.update(bytes);
             assert_eq!(guard.fill(), fill, "{bytes}");
             assert_eq!(guard.note().is_some(), fill > Fill::Room);

@@ -45,11 +45,11 @@ use crate::meters;
 use crate::model::span::Span;
 use crate::settings::pipeline::PipelineSettings;
 use crate::settings::retention::{RetentionSettings, StorageSettings};
-use crate::store::{Store, TraceReader};
+use crate::store::{Pins, Store, TraceReader};
 
 use circuit::Circuit;
-use guard::{Fill, Guard};
 pub use circuit::{StoreStatus, Trouble};
+use guard::{Fill, Guard};
 use opening::Reader;
 use queue::{Entry, Queue};
 use receipt::Kept;
@@ -180,6 +180,11 @@ impl Pipeline {
 
     /// The store, to be asked: at once refused while it is known to be away.
     pub fn reader(&self) -> Arc<dyn TraceReader> {
+        Arc::new(Reader::new(&self.store, self.circuit.clone()))
+    }
+
+    /// What is pinned, by the same rule.
+    pub fn pins(&self) -> Arc<dyn Pins> {
         Arc::new(Reader::new(&self.store, self.circuit.clone()))
     }
 

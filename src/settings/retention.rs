@@ -59,8 +59,8 @@ impl RetentionSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageSettings {
-    /// Bytes that the store may take; absent, nobody watches.
-    pub capacity_bytes: Option<u64>,
+    /// Bytes that the store may take; 0: nobody watches.
+    pub capacity_bytes: u64,
     /// From so many per cent on, the log and /readyz warn.
     pub warn_percent: u32,
     /// From so many per cent on, ingest is refused with 503 until space is free again.
@@ -69,19 +69,20 @@ pub struct StorageSettings {
 
 impl Default for StorageSettings {
     fn default() -> Self {
-        Self { capacity_bytes: None, warn_percent: 80, stop_percent: 95 }
+        Self { capacity_bytes: 0, warn_percent: 80, stop_percent: 95 }
     }
 }
 
 impl StorageSettings {
     pub(super) fn check(&self, problems: &mut Problems) {
-        if let Some(bytes) = self.capacity_bytes {
-            problems.within("storage.capacity_bytes", bytes, (1 << 20)..=(1 << 60));
+        if self.capacity_bytes > 0 {
+            problems.within("storage.capacity_bytes", self.capacity_bytes, (1 << 20)..=(1 << 60));
         }
         problems.within("storage.warn_percent", self.warn_percent, 1..=100);
         problems.within("storage.stop_percent", self.stop_percent, 1..=100);
         if self.stop_percent < self.warn_percent {
-            let text = format!("is {}; accepted is at least storage.warn_percent, {}", self.stop_percent, self.warn_percent);
+            let text =
+                format!("is {}; accepted is at least storage.warn_percent, {}", self.stop_percent, self.warn_percent);
             problems.add("storage.stop_percent", text);
         }
     }

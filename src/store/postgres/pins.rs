@@ -33,8 +33,7 @@ impl Pins for Postgres {
             work.end(row).await
         };
         let row = self.limits.hold(DOING, write).await?;
-        let pin =
-            |row| Ok(Pin { trace_id, pinned_at: Reader::new(&row, &["pinned_at"], DOING).required_instant()? });
+        let pin = |row| Ok(Pin { trace_id, pinned_at: Reader::new(&row, &["pinned_at"], DOING).required_instant()? });
         row.map(pin).transpose()
     }
 

@@ -328,13 +328,7 @@ impl Postgres {
         work.end(detached).await
     }
 
-    async fn count(
-        &self,
-        sql: String,
-        before: Option<UnixNanos>,
-        what: String,
-        doing: &'static str,
-    ) -> Result<Due> {
+    async fn count(&self, sql: String, before: Option<UnixNanos>, what: String, doing: &'static str) -> Result<Due> {
         let mut work = Work::begin(&self.admin, Mode::Read, self.limits, doing).await?;
         let row = async {
             // Here everything is read.
@@ -346,7 +340,14 @@ impl Postgres {
         let row = work.end(row).await?;
         let mut cells = Reader::new(&row, &["traces", "spans", "kept_traces", "kept_spans", "bytes"], doing);
         let mut count = || Ok(cells.int()?.unwrap_or_default().unsigned_abs());
-        Ok(Due { what, traces: count()?, spans: count()?, kept_traces: count()?, kept_spans: count()?, bytes: count()? })
+        Ok(Due {
+            what,
+            traces: count()?,
+            spans: count()?,
+            kept_traces: count()?,
+            kept_spans: count()?,
+            bytes: count()?,
+        })
     }
 }
 

@@ -79,10 +79,12 @@ async fn finish(partial: &Path, to: &Path) -> Result<u64> {
     let io = |error: std::io::Error| StoreError::Unavailable { doing: DOING, cause: Cause::File, source: error.into() };
     std::fs::File::open(partial).and_then(|file| file.sync_all()).map_err(io)?;
     // Unlike a rename, a link never takes the place of a file that came meanwhile.
-    std::fs::hard_link(partial, to).or_else(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => std::fs::rename(partial, to),
-    }).map_err(io)?;
+    std::fs::hard_link(partial, to)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => std::fs::rename(partial, to),
+        })
+        .map_err(io)?;
     // Gone already after a rename.
     let _ = std::fs::remove_file(partial);
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -19,9 +19,7 @@ impl Pins for Sqlite {
         );
         let query = query.bind(nanos(at)).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
         let row = query.fetch_optional(&self.writer).await.map_err(failed(DOING))?;
-        let pin = |row| {
-            Ok(Pin { trace_id, pinned_at: Reader::new(&row, &["pinned_at"], DOING).required_instant()? })
-        };
+        let pin = |row| Ok(Pin { trace_id, pinned_at: Reader::new(&row, &["pinned_at"], DOING).required_instant()? });
         row.map(pin).transpose()
     }
 

@@ -112,7 +112,7 @@ impl Retention for Sqlite {
         for row in &rows {
             let mut cells = Reader::new(row, &["trace_id", "tenant", "first_day", "last_day"], DOING);
             let (trace_id, tenant) = (cells.trace_id()?, cells.required_text()?);
-            let days = cells.day()?.zip(cells.day()?).map_or(1..=0, |(first, last)| first..=last);
+            let days = cells.day()?.zip(cells.day()?).map_or(0..=0, |(first, last)| first..=last);
             last = Some(trace_id);
             let mut is_left = false;
             for table in tables.between(&days).chain([Table::Open]) {
@@ -177,7 +177,9 @@ impl Retention for Sqlite {
     async fn shrink(&self) -> Result<bool> {
         const DOING: &str = "shrink the file";
         let free = |row: SqliteRow| row.try_get::<i64, _>(0).map_err(failed(DOING));
-        let count = || async { free(sqlx::query("PRAGMA freelist_count").fetch_one(&self.writer).await.map_err(failed(DOING))?) };
+        let count = || async {
+            free(sqlx::query("PRAGMA freelist_count").fetch_one(&self.writer).await.map_err(failed(DOING))?)
+        };
         if count().await? == 0 {
             return Ok(false);
         }
@@ -248,9 +250,7 @@ impl Sqlite {
             left -= rows.len() as i64;
             let list = format!("{rows:?}");
             for sql in [
-                format!(
-                    "INSERT INTO spans_kept SELECT * FROM {table} WHERE rowid IN (SELECT value FROM json_each(?))"
-                ),
+                format!("INSERT INTO spans_kept SELECT * FROM {table} WHERE rowid IN (SELECT value FROM json_each(?))"),
                 format!("DELETE FROM {table} WHERE rowid IN (SELECT value FROM json_each(?))"),
             ] {
                 // Safe: a name of our own.
@@ -271,11 +271,7 @@ fn keeps() -> String {
 }
 
 /// The tables in which traces that outlive their day may have rows, each with their ids.
-async fn staying(
-    connection: &mut SqliteConnection,
-    tables: &Tables,
-    ids: &str,
-) -> Result<BTreeMap<Table, String>> {
+async fn staying(connection: &mut SqliteConnection, tables: &Tables, ids: &str) -> Result<BTreeMap<Table, String>> {
     // Safe: names of our own tables.
     let sql = AssertSqlSafe(format!(
         "SELECT trace_id, first_day, last_day FROM traces AS t WHERE trace_id IN {IDS} AND {}",
@@ -346,7 +342,9 @@ impl Step {
         let Self { table, age, .. } = self;
         let sql = match self.place {
             Place::Day(_) => {
-                format!("SELECT DISTINCT trace_id FROM {table} WHERE trace_id > $1 AND $2 IS NULL ORDER BY trace_id LIMIT $3")
+                format!(
+                    "SELECT DISTINCT trace_id FROM {table} WHERE trace_id > $1 AND $2 IS NULL ORDER BY trace_id LIMIT $3"
+                )
             }
             Place::OtherDays => {
                 format!("SELECT trace_id FROM {table} WHERE $1 IS NOT NULL AND {age} < $2 LIMIT $3")

@@ -149,7 +149,10 @@ impl Tables {
         connection: &mut SqliteConnection,
         wanted: impl IntoIterator<Item = u32>,
     ) -> sqlx::Result<()> {
-        let missing: BTreeSet<u32> = wanted.into_iter().filter(|day| *day >= self.first_day && !self.filled.contains_key(&Table::Day(*day))).collect();
+        let missing: BTreeSet<u32> = wanted
+            .into_iter()
+            .filter(|day| *day >= self.first_day && !self.filled.contains_key(&Table::Day(*day)))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }

@@ -65,7 +65,8 @@ async fn settle(store: &Store, now: UnixNanos) {
         let read = store.rollups.rows_to_settle(&due, 100_000).await.unwrap();
         assert_eq!(read.traces.len(), due.len(), "what is unsettled can be settled");
         let of = |trace: TraceId| read.rows.iter().filter(|row| row.trace_id == trace).cloned().collect();
-        let rollup = |trace_id| summary::rollup(&Trace::new(tenant(), trace_id, of(trace_id), false), now, DEFAULT_DEADLINE_NS);
+        let rollup =
+            |trace_id| summary::rollup(&Trace::new(tenant(), trace_id, of(trace_id), false), now, DEFAULT_DEADLINE_NS);
         let rollups: Vec<_> =
             read.traces.iter().map(|(tenant, trace, touch)| (tenant.clone(), *touch, rollup(*trace))).collect();
         store.rollups.write_rollups(&rollups).await.unwrap();
@@ -304,14 +305,20 @@ async fn one_process_at_a_time_holds_the_lease(store: &Store) {
     assert_eq!(later.run_if_due().await.unwrap(), Some(Ran::Done(Report::default())));
     for (seconds, due) in [(2, false), (3_600, false), (3_601, true)] {
         let other = retention(store, &RetentionSettings::default(), NOW.plus(seconds * SECOND));
-        assert_eq!(other.run_if_due().await.unwrap().is_some(), due, "an hour after the last run, whoever's: {seconds}");
+        assert_eq!(
+            other.run_if_due().await.unwrap().is_some(),
+            due,
+            "an hour after the last run, whoever's: {seconds}"
+        );
     }
 }
 
 async fn pins_are_kept_and_listed(store: &Store) {
     assert_eq!(store.pins.pin(&tenant(), trace_id(1), NOW).await.unwrap(), None, "an unknown trace");
     write(store, [done(1, 1, NOW), done(2, 1, NOW)]).await;
-    let pin = |trace, at: i64| async move { store.pins.pin(&tenant(), trace_id(trace), NOW.plus(at)).await.unwrap().unwrap() };
+    let pin = |trace, at: i64| async move {
+        store.pins.pin(&tenant(), trace_id(trace), NOW.plus(at)).await.unwrap().unwrap()
+    };
     let (first, second) = (pin(1, 1).await, pin(2, 2).await);
     assert_eq!(pin(1, 3).await, first, "it is pinned since then");
     assert_eq!(store.pins.pins(&tenant(), 9).await.unwrap(), [second, first.clone()]);
@@ -328,7 +335,8 @@ async fn pins_are_kept_and_listed(store: &Store) {
 async fn a_run_that_breaks_off_anywhere_is_finished_by_the_next(store: &Store) {
     for trace in 0..20 {
         let at = NOW.plus(-days(trace as i64 % 3));
-        write(store, [if trace % 4 == 0 { failed(trace, 1, at) } else { done(trace, 1, at) }, done(trace, 2, NOW)]).await;
+        write(store, [if trace % 4 == 0 { failed(trace, 1, at) } else { done(trace, 1, at) }, done(trace, 2, NOW)])
+            .await;
     }
     settle(store, NOW).await;
     let at = NOW.plus(days(31));

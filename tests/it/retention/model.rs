@@ -51,16 +51,16 @@ impl Model {
 
     fn settle(&mut self, now: UnixNanos) {
         for trace in std::mem::take(&mut self.unsettled) {
-            let spans = self.spans.iter().filter(|((of, _), _)| *of == trace).map(|(_, (_, span))| span.clone()).collect();
+            let spans =
+                self.spans.iter().filter(|((of, _), _)| *of == trace).map(|(_, (_, span))| span.clone()).collect();
             let trace_of = Trace::new(tenant(), trace_id(trace), spans, false);
             self.rollups.insert(trace, summary::rollup(&trace_of, now, DEFAULT_DEADLINE_NS));
         }
     }
 
     fn stays(&self, trace: u64) -> bool {
-        let over = |rollup: &TraceRollup| {
-            matches!(rollup.status, Outcome::Completed | Outcome::Cancelled | Outcome::Skipped)
-        };
+        let over =
+            |rollup: &TraceRollup| matches!(rollup.status, Outcome::Completed | Outcome::Cancelled | Outcome::Skipped);
         self.pinned.contains(&trace) || self.unsettled.contains(&trace) || !self.rollups.get(&trace).is_some_and(over)
     }
 
@@ -139,7 +139,9 @@ async fn random_months_leave_what_the_model_leaves(home: &dyn Home, seed: u64, s
             settle(&store, now).await;
             model.settle(now);
         }
-        if dice.one_in(6) && let Some(trace) = model.rollups.keys().nth(dice.below(40) as usize).copied() {
+        if dice.one_in(6)
+            && let Some(trace) = model.rollups.keys().nth(dice.below(40) as usize).copied()
+        {
             if model.pinned.remove(&trace) {
                 store.pins.unpin(&tenant(), trace_id(trace)).await.unwrap();
             } else if store.pins.pin(&tenant(), trace_id(trace), now).await.unwrap().is_some() {

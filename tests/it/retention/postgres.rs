@@ -74,10 +74,8 @@ async fn a_dump_of_the_schema_is_restored_into_another_database_and_goes_on() {
     settle(&store, NOW).await;
     store.pins.pin(&tenant(), trace_id(2), NOW).await.unwrap().unwrap();
     to.empty().await;
-    let dump = std::process::Command::new("pg_dump")
-        .args(["--schema=tracefall", "--no-owner", &from.url()])
-        .output()
-        .unwrap();
+    let dump =
+        std::process::Command::new("pg_dump").args(["--schema=tracefall", "--no-owner", &from.url()]).output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tracefall.sql");

@@ -76,7 +76,10 @@ async fn pins_are_set_by_those_who_may() {
         problem(with(pin(), who).send().await.unwrap(), 403).await;
     }
     let (status, answer) = answered(with(pin(), "admin")).await;
-    assert_eq!((status, &answer["pinned"], &answer["pinned_at"]), (StatusCode::OK, &json!(true), &json!(NOW.to_string())));
+    assert_eq!(
+        (status, &answer["pinned"], &answer["pinned_at"]),
+        (StatusCode::OK, &json!(true), &json!(NOW.to_string()))
+    );
     let read = |path: &'static str| answered(with(server.get(path), "read"));
     assert_eq!(read("/v1/pins").await.1["pins"][0]["trace_id"], "0a0b0c0d0e0f00010203040506070809");
     for path in [TRACE, "/v1/traces/0a0b0c0d0e0f00010203040506070809/waterfall"] {
@@ -91,10 +94,12 @@ async fn pins_are_set_by_those_who_may() {
 
 #[tokio::test]
 async fn a_full_store_refuses_politely_and_is_read_all_the_same() {
-    let server = TestServer::with(|settings| settings.storage.capacity_bytes = Some(1 << 20)).await;
+    let server = TestServer::with(|settings| settings.storage.capacity_bytes = 1 << 20).await;
     let mut large = spans("failed");
     let filler: Vec<String> = (0..30).map(|n| format!("{n}{}", "x".repeat(60_000))).collect();
-    large[0]["metadata"] = json!(filler.iter().enumerate().map(|(n, text)| (n.to_string(), json!(text))).collect::<serde_json::Map<_, _>>());
+    large[0]["metadata"] = json!(
+        filler.iter().enumerate().map(|(n, text)| (n.to_string(), json!(text))).collect::<serde_json::Map<_, _>>()
+    );
     server.store(&large).await;
     // Upkeep measures behind the flush.
     let until_full = async {

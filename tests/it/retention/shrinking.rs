@@ -14,7 +14,13 @@ fn size(file: &File) -> u64 {
     length("") + length("-wal")
 }
 
-async fn fill(store: &Store, day: i64, traces: std::ops::Range<u64>, spans: u64, with: fn(u64, u64, UnixNanos) -> Span) {
+async fn fill(
+    store: &Store,
+    day: i64,
+    traces: std::ops::Range<u64>,
+    spans: u64,
+    with: fn(u64, u64, UnixNanos) -> Span,
+) {
     let mut batch = Vec::new();
     for trace in traces {
         for number in 1..=spans {
@@ -73,7 +79,10 @@ async fn measure() {
                 break;
             }
         }
-        println!("{name}: cleared 250 000 spans, {moved} moved, in {:?}, the longest step {longest:?}", begun.elapsed());
+        println!(
+            "{name}: cleared 250 000 spans, {moved} moved, in {:?}, the longest step {longest:?}",
+            begun.elapsed()
+        );
         let begun = Instant::now();
         steps.drop_day(day, &keep_by).await.unwrap();
         println!("{name}: dropped the day in {:?}", begun.elapsed());
