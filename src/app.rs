@@ -99,8 +99,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let journal = open_journal(settings, &clock).await?;
     let to_pipeline = journal.as_ref().map(|(journal, _)| journal.clone());
     let care = Care { retention: Some(settings.retention.clone()), storage: settings.storage.clone() };
-    let (pipeline, tasks) =
-        Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
+    let (pipeline, tasks) = Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
