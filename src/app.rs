@@ -14,7 +14,7 @@ use crate::access::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
 use crate::journal::{Journal, JournalError, Keepers};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Care, Pipeline};
 use crate::query::Queries;
 use crate::settings::Settings;
 use crate::store::{self, Store, StoreError};
@@ -98,12 +98,13 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let store = store::at(&settings.store)?;
     let journal = open_journal(settings, &clock).await?;
     let to_pipeline = journal.as_ref().map(|(journal, _)| journal.clone());
-    let (pipeline, tasks) = Pipeline::start(&store, to_pipeline, &settings.pipeline, clock.clone());
+    let care = Care { retention: Some(settings.retention.clone()), storage: settings.storage.clone() };
+    let (pipeline, tasks) = Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
         pipeline: pipeline.clone(),
-        queries: Queries::new(pipeline.reader(), clock.clone(), deadline_ns),
+        queries: Queries::new(pipeline.reader(), pipeline.pins(), clock.clone(), deadline_ns),
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,

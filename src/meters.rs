@@ -109,11 +109,23 @@ meters! {
         "1 for the cause of the trouble with the store; 0 for the others, and for all once it is over.";
     STORE_BYTES = "tracefall_store_bytes", Gauge, Bytes, [],
         "Size of the store.";
+    STORE_CAPACITY_BYTES = "tracefall_store_capacity_bytes", Gauge, Bytes, [],
+        "What the store may take, where storage.capacity_bytes says it.";
+    STORE_FULL = "tracefall_store_full", Gauge, Count, [],
+        "1 while ingest is refused because the store has reached storage.stop_percent of its capacity.";
     STORE_OPEN_SPANS = "tracefall_store_open_spans", Gauge, Count, [],
         "Spans in the store that have not ended.";
 
     STORE_DEAD_LETTERS = "tracefall_store_dead_letters", Gauge, Count, [],
         "Dead letters in the store.";
+
+    // Retention
+    RETENTION_RUNS = "tracefall_retention_runs_total", Counter, Count, ["outcome"],
+        "Clean-ups by this process: done, or failed and tried again.";
+    RETENTION_SPANS = "tracefall_retention_spans_total", Counter, Count, ["what"],
+        "Spans of days that were dropped whole are not counted: those moved out of such days, and those removed one by one.";
+    RETENTION_DAYS = "tracefall_retention_days_dropped_total", Counter, Count, [],
+        "Days of spans that were dropped whole.";
 
     // HTTP
     HTTP_REQUESTS = "tracefall_http_requests_total", Counter, Count, ["method", "route", "status"],

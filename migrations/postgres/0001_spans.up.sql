@@ -90,9 +90,11 @@ CREATE INDEX spans_created_at ON tracefall.spans USING brin (created_at) WITH (p
 
 CREATE TABLE tracefall.spans_default PARTITION OF tracefall.spans DEFAULT;
 
--- Ended spans kept beyond their day's partition: of failed and of pinned traces.
+-- Ended spans kept beyond their day's partition: of failed and of pinned traces. Twins are possible: a retry that came
+-- after its span had been moved here follows it when its own time has come.
 CREATE TABLE tracefall.spans_kept (LIKE tracefall.spans);
-CREATE UNIQUE INDEX spans_kept_identity ON tracefall.spans_kept (trace_id, span_id, started_at, tenant);
+CREATE INDEX spans_kept_identity ON tracefall.spans_kept (trace_id, span_id, started_at, tenant);
+CREATE INDEX spans_kept_created_at ON tracefall.spans_kept (created_at);
 CREATE INDEX spans_kept_execution_id ON tracefall.spans_kept (execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX spans_kept_job_id ON tracefall.spans_kept (job_id) WHERE job_id IS NOT NULL;
 
@@ -187,7 +189,8 @@ CREATE TABLE tracefall.resources (
 
 -- One row a trace: what lists show of it. first_day and last_day (UTC) bound where its spans are. It is settled when its
 -- roll-up knows all spans: settled = touched, which unsettled repeats so that a touch changes no indexed column. has_open:
--- whether a span of it may be in open_spans.
+-- whether a span of it may be in open_spans. spans_partial: some of its spans were removed for their age, or are about to
+-- be; spans_expired_at: when the last of them were. Either way its roll-up is final.
 CREATE TABLE tracefall.traces (
     trace_id       uuid NOT NULL,
     started_at     timestamptz NOT NULL,
@@ -209,6 +212,9 @@ CREATE TABLE tracefall.traces (
     ended_ns       smallint,
     unsettled      boolean NOT NULL DEFAULT true,
     has_open       boolean NOT NULL,
+    spans_partial  boolean NOT NULL DEFAULT false,
+    spans_expired_at timestamptz,
+    spans_expired_ns smallint,
     tenant         text COLLATE "C" NOT NULL,
     status         text COLLATE "C" NOT NULL DEFAULT 'running',
     root_service   text COLLATE "C",
@@ -234,6 +240,17 @@ CREATE INDEX traces_started_at ON tracefall.traces (tenant, started_at, started_
 CREATE INDEX traces_execution_id ON tracefall.traces (execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX traces_job_id ON tracefall.traces (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX traces_unsettled ON tracefall.traces (created_at) WHERE unsettled;
+CREATE INDEX traces_partial ON tracefall.traces (trace_id) WHERE spans_partial;
+CREATE INDEX traces_expired ON tracefall.traces (created_at) WHERE spans_expired_at IS NOT NULL;
+
+-- Traces that somebody wants to keep, whatever their age.
+CREATE TABLE tracefall.pins (
+    trace_id  uuid NOT NULL,
+    tenant    text COLLATE "C" NOT NULL,
+    pinned_at timestamptz NOT NULL,
+    pinned_ns smallint NOT NULL,
+    PRIMARY KEY (trace_id, tenant)
+);
 
 -- Spans that the store refused, as they were, with the reason.
 CREATE TABLE tracefall.dead_letters (
@@ -297,3 +314,49 @@ SELECT
     coalesce(attributes, '{}') AS metadata,
     created_at
 FROM rows;
+
+-- Removes the spans of completed traces that ended more than so many days ago, and returns how many spans that were. Failed,
+-- running and pinned traces stay whole; what lists show of the others stays too. One transaction: for years of spans, call
+-- it with fewer days each time. The service does the same by itself, see [retention].
+CREATE FUNCTION tracefall.cleanup_old_traces(retention_days integer DEFAULT 90) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old record;
+    n bigint;
+    removed bigint := 0;
+BEGIN
+    IF retention_days IS NULL OR retention_days < 0 THEN
+        RAISE EXCEPTION 'retention_days is %, which is no number of days', coalesce(retention_days::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Every trace is locked before it is judged, in the order in which the service locks them.
+    FOR old IN
+        SELECT trace_id, tenant, (first_day::timestamp AT TIME ZONE 'UTC') AS from_time,
+            ((last_day + 1)::timestamp AT TIME ZONE 'UTC') AS until_time
+        FROM tracefall.traces AS t
+        WHERE NOT unsettled AND status = 'completed' AND spans_expired_at IS NULL
+            AND greatest(coalesce(ended_at, started_at), created_at) < now() - make_interval(days => retention_days)
+            AND NOT EXISTS (SELECT FROM tracefall.pins AS p WHERE p.trace_id = t.trace_id AND p.tenant = t.tenant)
+        ORDER BY trace_id, tenant
+        FOR UPDATE
+    LOOP
+        CONTINUE WHEN EXISTS (
+            SELECT FROM tracefall.pins AS p WHERE p.trace_id = old.trace_id AND p.tenant = old.tenant
+        );
+        DELETE FROM tracefall.spans AS s
+        WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant
+            AND s.started_at >= old.from_time AND s.started_at < old.until_time;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        DELETE FROM tracefall.spans_kept AS s WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        DELETE FROM tracefall.open_spans AS s WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        removed := removed + n;
+        UPDATE tracefall.traces AS t SET spans_partial = false, spans_expired_at = now(), spans_expired_ns = 0
+        WHERE t.trace_id = old.trace_id AND t.tenant = old.tenant;
+    END LOOP;
+    RETURN least(removed, 2147483647);
+END
+$$;

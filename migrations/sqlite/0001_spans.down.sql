@@ -2,9 +2,12 @@
 DROP VIEW trace_spans;
 DROP VIEW IF EXISTS spans;
 DROP TABLE checkpoints;
+DROP TABLE leases;
 DROP TABLE dead_letters;
+DROP TABLE pins;
 DROP TABLE traces;
 DROP TABLE resources;
 DROP TABLE open_spans;
 DROP TABLE span_tables;
+DROP TABLE spans_kept;
 DROP TABLE spans_default;

@@ -82,6 +82,83 @@ CREATE INDEX spans_default_release_target_key ON spans_default (release_target_k
 CREATE INDEX spans_default_release_id ON spans_default (release_id) WHERE release_id IS NOT NULL;
 CREATE INDEX spans_default_parent_trace_id ON spans_default (parent_trace_id) WHERE parent_trace_id IS NOT NULL;
 CREATE INDEX spans_default_workspace_id ON spans_default (workspace_id, started_at) WHERE workspace_id IS NOT NULL;
+-- Of this table alone: rows of the days' tables go with their table.
+CREATE INDEX spans_default_created_at ON spans_default (created_at);
+
+-- Ended spans kept beyond their day's table: of failed and of pinned traces. Twins are possible: a retry that came after
+-- its span had been moved here follows it when its own time has come.
+CREATE TABLE spans_kept (
+    trace_id             BLOB NOT NULL,
+    span_id              BLOB NOT NULL,
+    tenant               TEXT NOT NULL,
+    parent_span_id       BLOB,
+    started_at           INTEGER NOT NULL,
+    duration_ns          INTEGER,
+    status               TEXT NOT NULL,
+    revision             INTEGER NOT NULL DEFAULT 0,
+    created_at           INTEGER NOT NULL,
+    service              TEXT,
+    operation            TEXT,
+    span_type            TEXT,
+    kind                 INTEGER,
+    otel_status          INTEGER,
+    status_message       TEXT,
+    error_type           TEXT,
+    error_message        TEXT,
+    error_stack          TEXT,
+    execution_id         TEXT,
+    job_id               TEXT,
+    question_id          TEXT,
+    workflow_id          TEXT,
+    session_id           TEXT,
+    user_id              TEXT,
+    region               TEXT,
+    model                TEXT,
+    request_model        TEXT,
+    provider             TEXT,
+    input_tokens         INTEGER,
+    output_tokens        INTEGER,
+    cache_read_tokens    INTEGER,
+    cache_write_tokens   INTEGER,
+    cache_write_1h_tokens INTEGER,
+    reasoning_tokens     INTEGER,
+    audio_tokens         INTEGER,
+    cost_pico            INTEGER,
+    cost_source          TEXT,
+    cost_status          TEXT,
+    cost_role            TEXT,
+    price_ref            TEXT,
+    usage_basis          TEXT,
+    retry_count          INTEGER,
+    workspace_id         TEXT,
+    release_target_key   TEXT,
+    release_id           TEXT,
+    parent_trace_id      TEXT,
+    phase                TEXT,
+    node_type            TEXT,
+    decision             TEXT,
+    result               TEXT,
+    trigger              TEXT,
+    depth                INTEGER,
+    sequence             INTEGER,
+    trace_state          TEXT,
+    flags                INTEGER,
+    dropped_attributes   INTEGER,
+    dropped_events       INTEGER,
+    dropped_links        INTEGER,
+    provenance           TEXT,
+    resource_id          BLOB,
+    attributes           TEXT,
+    inputs               TEXT,
+    outputs              TEXT,
+    events               TEXT,
+    links                TEXT
+);
+
+CREATE INDEX spans_kept_identity ON spans_kept (trace_id, span_id, tenant);
+CREATE INDEX spans_kept_created_at ON spans_kept (created_at);
+CREATE INDEX spans_kept_execution_id ON spans_kept (execution_id) WHERE execution_id IS NOT NULL;
+CREATE INDEX spans_kept_job_id ON spans_kept (job_id) WHERE job_id IS NOT NULL;
 
 -- The tables of spans. day: of those that hold one day, counted from 1970-01-01. filled: the columns, beside those that
 -- every span fills, in which some row may hold something, so that reads leave out the others; separated by spaces.
@@ -91,10 +168,10 @@ CREATE TABLE span_tables (
     filled TEXT NOT NULL DEFAULT ''
 );
 
-INSERT INTO span_tables (name) VALUES ('open_spans'), ('spans_default');
+INSERT INTO span_tables (name) VALUES ('open_spans'), ('spans_default'), ('spans_kept');
 
 -- Made anew with every new day.
-CREATE VIEW spans AS SELECT * FROM spans_default;
+CREATE VIEW spans AS SELECT * FROM spans_kept UNION ALL SELECT * FROM spans_default;
 
 -- Spans that have not ended, and completions whose start is unknown. deadline: when silence makes it abandoned.
 CREATE TABLE open_spans (
@@ -181,7 +258,8 @@ CREATE TABLE resources (
 );
 
 -- One row a trace: what lists show of it. first_day and last_day bound where its spans are. It is settled when its
--- roll-up knows all spans: settled = touched.
+-- roll-up knows all spans: settled = touched. spans_partial: some of its spans were removed for their age, or are about to
+-- be; spans_expired_at: when the last of them were. Either way its roll-up is final.
 CREATE TABLE traces (
     trace_id       BLOB NOT NULL,
     tenant         TEXT NOT NULL,
@@ -216,6 +294,8 @@ CREATE TABLE traces (
     output_tokens  INTEGER,
     cost_pico      INTEGER,
     query          TEXT,
+    spans_partial  INTEGER NOT NULL DEFAULT 0,
+    spans_expired_at INTEGER,
     metadata       TEXT,
     PRIMARY KEY (trace_id, tenant)
 );
@@ -224,6 +304,16 @@ CREATE INDEX traces_started_at ON traces (tenant, started_at, trace_id);
 CREATE INDEX traces_execution_id ON traces (execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX traces_job_id ON traces (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX traces_unsettled ON traces (created_at) WHERE settled < touched;
+CREATE INDEX traces_partial ON traces (trace_id) WHERE spans_partial;
+CREATE INDEX traces_expired ON traces (created_at) WHERE spans_expired_at IS NOT NULL;
+
+-- Traces that somebody wants to keep, whatever their age.
+CREATE TABLE pins (
+    trace_id  BLOB NOT NULL,
+    tenant    TEXT NOT NULL,
+    pinned_at INTEGER NOT NULL,
+    PRIMARY KEY (trace_id, tenant)
+) WITHOUT ROWID;
 
 -- Spans that the store refused, as they were, with the reason.
 CREATE TABLE dead_letters (
@@ -235,6 +325,13 @@ CREATE TABLE dead_letters (
     reason     TEXT NOT NULL,
     refused_at INTEGER NOT NULL
 );
+
+-- Who does what only one may do, until when.
+CREATE TABLE leases (
+    name   TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    until  INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- How far a recurring or a long job has come, in the job's own words.
 CREATE TABLE checkpoints (

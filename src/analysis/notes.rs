@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::ids::SpanId;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::span::Outcome;
 use crate::model::trace::Trace;
 
@@ -49,6 +50,10 @@ pub enum NoteCode {
     UnknownStart,
     UnknownEnd,
     Abandoned,
+    /// Some of the trace's spans were removed for their age.
+    SpansPartial,
+    /// All of the trace's spans were removed for their age.
+    SpansExpired,
 }
 
 /// Span ids that one note lists at most.
@@ -84,6 +89,33 @@ pub fn collect(
     all.extend(notes.unknown_times());
     all.extend(notes.abandoned(options.deadline_ns));
     all
+}
+
+/// What became of the trace's spans with the time.
+pub fn keeping(keeping: &Keeping) -> Option<Note> {
+    let (code, message) = match (keeping.spans_expired_at, keeping.spans_partial) {
+        (Some(at), _) => {
+            let day = at.date();
+            (
+                NoteCode::SpansExpired,
+                format!("its spans were removed for their age on {day}; this summary is what is left"),
+            )
+        }
+        (None, true) => {
+            let message = "some of its spans were removed for their age; lists have the summary of all of them";
+            (NoteCode::SpansPartial, message.to_owned())
+        }
+        (None, false) => return None,
+    };
+    Some(Note { code, message, span_ids: Vec::new() })
+}
+
+/// What went wrong in a trace that has no spans any more.
+pub fn last_error(rollup: &TraceRollup) -> Option<Note> {
+    let why = rollup.error_message.as_deref().or(rollup.error_type.as_deref())?;
+    let whose = rollup.error_service.as_deref().map_or(String::new(), |service| format!(" in {service}"));
+    let message = format!("it failed{whose}: {why}");
+    Some(Note { code: NoteCode::SpansExpired, message, span_ids: Vec::new() })
 }
 
 struct Notes<'a> {

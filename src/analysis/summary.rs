@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::rollup::TraceRollup;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::span::{Outcome, Span};
 use crate::model::time::UnixNanos;
 use crate::model::trace::Trace;
@@ -56,6 +56,7 @@ pub fn rollup(trace: &Trace, now: UnixNanos, deadline_ns: i64) -> TraceRollup {
         cost_pico: usage.cost_pico,
         query: root.and_then(Span::inputs).map(query),
         metadata: root.map(|root| root.attributes.clone()).unwrap_or_default(),
+        keeping: Keeping::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::ids::{SpanId, TraceId};
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::span::{DEFAULT_DEADLINE_NS, Outcome, Span, SpanKind};
 use crate::model::time::UnixNanos;
 use crate::model::trace::Trace;
@@ -81,6 +82,16 @@ pub struct Waterfall {
     /// Present if spans are missing from the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncated: Option<Truncated>,
+    #[serde(flatten)]
+    pub keeping: Keeping,
+}
+
+impl Waterfall {
+    /// Says what became of the trace's spans with the time.
+    pub fn kept(mut self, keeping: Keeping) -> Self {
+        self.notes.extend(notes::keeping(&keeping));
+        Self { keeping, ..self }
+    }
 }
 
 /// One span, or a placeholder for a span that others name as their parent and that has not come.
@@ -246,7 +257,43 @@ pub fn build(trace: &Trace, now: UnixNanos, options: &Options) -> Waterfall {
         critical_path: layout.stretches(),
         notes: notes::collect(trace, tree, &layout.told, &layout.skew, options),
         truncated: layout.truncated(),
+        keeping: Keeping::default(),
     }
+}
+
+/// What is left of a trace whose spans were removed for their age: its head, without rows.
+pub fn of_rollup(rollup: &TraceRollup) -> Waterfall {
+    let usage = usage::Usage {
+        input_tokens: rollup.input_tokens,
+        output_tokens: rollup.output_tokens,
+        cost_pico: rollup.cost_pico,
+    };
+    let extent_ns = rollup.ended_at.map_or(0, |at| at.since(rollup.started_at).max(0));
+    Waterfall {
+        trace_id: rollup.trace_id,
+        root_span_id: None,
+        root_service: rollup.root_service.clone(),
+        root_operation: rollup.root_operation.clone(),
+        status: rollup.status,
+        started_at: rollup.started_at,
+        duration_ns: rollup.duration_ns.unwrap_or(extent_ns),
+        extent_ns,
+        span_count: rollup.span_count,
+        error_count: rollup.error_count,
+        open_count: rollup.open_count,
+        orphan_count: rollup.orphan_count,
+        services: rollup.services.clone(),
+        execution_ids: rollup.execution_id.iter().cloned().collect(),
+        tokens: usage.tokens(),
+        cost_usd: usage.cost_usd(),
+        error: None,
+        rows: Vec::new(),
+        critical_path: Vec::new(),
+        notes: notes::last_error(rollup).into_iter().collect(),
+        truncated: None,
+        keeping: Keeping::default(),
+    }
+    .kept(rollup.keeping)
 }
 
 fn origin(span: &Span) -> ErrorOrigin {

@@ -1,9 +1,9 @@
-//! The HTTP client of the commands that read.
+//! The HTTP client of the commands that ask a server.
 
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 /// Which server, and as whom.
@@ -12,7 +12,7 @@ pub struct Server {
     /// The server's address.
     #[arg(long, env = "TRACEFALL_URL", default_value = "http://127.0.0.1:4318", value_name = "URL")]
     server: String,
-    /// A key with the read scope, where the server wants one.
+    /// A key with the read scope (to pin and unpin: admin), where the server wants one.
     #[arg(long, env = "TRACEFALL_KEY", hide_env_values = true)]
     key: Option<String>,
 }
@@ -40,6 +40,19 @@ impl Server {
         segments: &[&str],
         query: &[(&str, String)],
     ) -> Result<Option<T>, ClientError> {
+        self.ask(Method::GET, segments, query).await
+    }
+
+    /// The answer to a request without a body; `None` for a 404.
+    ///
+    /// # Errors
+    /// As [`Server::get`].
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Option<T>, ClientError> {
         let mut url = reqwest::Url::parse(&self.server).map_err(|error| self.unreachable(&error))?;
         url.path_segments_mut()
             .map_err(|()| self.unreachable(&"not an address such as http://127.0.0.1:4318"))?
@@ -51,7 +64,7 @@ impl Server {
         // Once per process; a later call finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).build();
-        let mut request = client.map_err(|error| self.unreachable(&error))?.get(url);
+        let mut request = client.map_err(|error| self.unreachable(&error))?.request(method, url);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }

@@ -10,6 +10,7 @@ use super::terminal::print;
 use crate::clock::Clock;
 use crate::model::tenant::TenantId;
 use crate::pipeline::import::{self, Plan, Progress, Report};
+use crate::pipeline::retention::keep_by;
 use crate::settings::store::{StoreLocation, StoreSettings};
 use crate::settings::{DatabaseUrl, Settings};
 use crate::store;
@@ -70,6 +71,7 @@ impl Import {
             batch_rows: self.batch as usize,
             restart: self.restart,
             attempts: ATTEMPTS,
+            keep_from: keep_by(&settings.retention, Clock::system().now()).completed,
         };
         let mut meter = Meter::new();
         let mut tell = |progress: Progress<'_>| meter.tell(progress);
@@ -83,7 +85,7 @@ impl Import {
         let report = done.map_err(|error| CliError::Import { can_go_on: can_go_on && error.is_passing(), error })?;
         let text = match self.json {
             true => serde_json::to_string_pretty(&report).map_err(std::io::Error::other)?,
-            false => self.summary(facts, &report, &settings.store),
+            false => self.summary(facts, &report, settings),
         };
         Ok(print(&text)?)
     }
@@ -108,7 +110,7 @@ impl Import {
         }
     }
 
-    fn summary(&self, facts: &Facts, report: &Report, store: &StoreSettings) -> String {
+    fn summary(&self, facts: &Facts, report: &Report, settings: &Settings) -> String {
         let mut text = format!("{} of {}\n", facts.name, facts.place);
         if self.dry_run {
             for column in &facts.columns {
@@ -117,7 +119,7 @@ impl Import {
             }
             text.push_str("nothing was written: this was a dry run\n");
         } else {
-            text.push_str(&format!("into {}\n", store::place(store)));
+            text.push_str(&format!("into {}\n", store::place(&settings.store)));
         }
         if report.rows_before > 0 {
             text.push_str(&format!("continued    behind {} rows of an interrupted import\n", report.rows_before));
@@ -137,6 +139,13 @@ impl Import {
                     text.push_str(&format!("\n  {count:>9} {reason}"));
                 }
             }
+        }
+        if report.past_keeping > 0 {
+            text.push_str(&format!(
+                "\nold          {} are older than retention.completed_days ({}): a service with these settings removes those \
+                 of completed traces with its next clean-up. To keep them, raise it first, or pin the traces",
+                report.past_keeping, settings.retention.completed_days
+            ));
         }
         text
     }

@@ -1,12 +1,14 @@
 //! The command line: one file per sub-command. Commands that read are HTTP clients of a running server; only those that
 //! keep the store in order, or fill it from another database, open it.
 
+mod backup;
 mod client;
 mod config;
 mod import;
 mod keys;
 mod maintain;
 mod migrate;
+mod pin;
 mod terminal;
 mod traces;
 mod waterfall;
@@ -47,6 +49,14 @@ pub enum Command {
     Migrate(migrate::Migrate),
     /// Do what the store needs now and then: a timer's form of what the service does by itself.
     Maintain(maintain::Maintain),
+    /// Keep a trace, or all of an execution, whatever its age.
+    Pin(pin::Pin),
+    /// Let a pinned trace go when its age says so.
+    Unpin(pin::Pin),
+    /// List what is pinned.
+    Pins(pin::Pins),
+    /// Copy the embedded store into a file, while the service runs.
+    Backup(backup::Backup),
     /// Copy the spans that a program wrote into a PostgreSQL table by itself.
     Import(import::Import),
     /// Look at the settings.
@@ -130,6 +140,10 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Traces(command) => command.run().await,
         Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Maintain(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Pin(command) => command.pin().await,
+        Command::Unpin(command) => command.unpin().await,
+        Command::Pins(command) => command.run().await,
+        Command::Backup(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
         Command::Keys(command) => command.run(),

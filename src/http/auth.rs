@@ -16,6 +16,8 @@ use crate::model::tenant::Scope;
 pub struct MayIngest(pub Caller);
 /// A caller that may read.
 pub struct MayRead(pub Caller);
+/// A caller that may decide what is kept.
+pub struct MayAdminister(pub Caller);
 
 impl FromRequestParts<Services> for MayIngest {
     type Rejection = ApiError;
@@ -28,6 +30,13 @@ impl FromRequestParts<Services> for MayRead {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         caller_with(parts, services, Scope::Read).map(Self)
+    }
+}
+
+impl FromRequestParts<Services> for MayAdminister {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        caller_with(parts, services, Scope::Admin).map(Self)
     }
 }
 

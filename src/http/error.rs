@@ -41,6 +41,8 @@ pub struct Problem {
 
 /// What a full service asks clients to wait before they come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// And one whose store is: upkeep looks no more often.
+const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(60);
 
 impl ApiError {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
@@ -96,9 +98,11 @@ impl From<Busy> for ApiError {
     fn from(busy: Busy) -> Self {
         let status = match busy {
             Busy::Full => StatusCode::TOO_MANY_REQUESTS,
-            Busy::Draining | Busy::Unkept => StatusCode::SERVICE_UNAVAILABLE,
+            // Not 507: exporters give up on what they do not know, and come back after a 503.
+            Busy::Draining | Busy::Unkept | Busy::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self { retry_after: Some(RETRY_AFTER), ..Self::new(status, format!("{busy}; send the same spans again later")) }
+        let wait = if busy == Busy::NoRoom { RETRY_WITHOUT_ROOM } else { RETRY_AFTER };
+        Self { retry_after: Some(wait), ..Self::new(status, format!("{busy}; send the same spans again later")) }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
@@ -65,6 +65,8 @@ pub fn router(services: Services) -> Router {
         .route("/v1/traces/{trace_id}/waterfall", get(routes::waterfall::of_trace))
         .route("/v1/executions/{execution_id}", get(routes::executions::one))
         .route("/v1/executions/{execution_id}/waterfall", get(routes::waterfall::of_execution))
+        .route("/v1/traces/{trace_id}/pin", put(routes::pins::pin).delete(routes::pins::unpin))
+        .route("/v1/pins", get(routes::pins::list))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(method_not_allowed)

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{executions, health, ingest, traces, waterfall};
+use crate::http::routes::{executions, health, ingest, pins, traces, waterfall};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,9 @@ use crate::http::routes::{executions, health, ingest, traces, waterfall};
         waterfall::of_trace,
         waterfall::of_execution,
         executions::one,
+        pins::pin,
+        pins::unpin,
+        pins::list,
         health::healthz,
         health::readyz,
         health::metrics,

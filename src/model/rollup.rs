@@ -57,4 +57,29 @@ pub struct TraceRollup {
     #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     #[schema(value_type = Object)]
     pub metadata: Attributes,
+    /// The store's word on its spans, which no computation changes.
+    #[serde(flatten)]
+    pub keeping: Keeping,
+}
+
+/// What became of a trace's spans with the time. Members that say nothing are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Keeping {
+    /// Whether some of its spans were removed for their age and others are still there. The roll-up is of all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spans_partial: bool,
+    /// When the last of its spans were removed for their age; the roll-up is what is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub spans_expired_at: Option<UnixNanos>,
+    /// Whether somebody pinned it: what is there of it stays until it is unpinned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+}
+
+impl Keeping {
+    /// Whether spans of it are gone: then its roll-up is final.
+    pub fn is_cut(&self) -> bool {
+        self.spans_partial || self.spans_expired_at.is_some()
+    }
 }

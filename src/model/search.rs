@@ -11,6 +11,8 @@ use super::time::UnixNanos;
 /// Which traces. All conditions must hold; an absent one does not restrict. Newest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceQuery {
+    /// This one alone.
+    pub trace_id: Option<TraceId>,
     /// Any span of the trace is of this service.
     pub service: Option<String>,
     pub status: Option<Outcome>,

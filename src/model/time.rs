@@ -62,6 +62,17 @@ impl UnixNanos {
         (self.0 / DAY_NS) as u32
     }
 
+    /// The first instant of a day counted from 1970-01-01.
+    pub const fn of_day(day: u32) -> Self {
+        Self(day as u64 * DAY_NS)
+    }
+
+    /// The day (UTC) as `2026-01-05`.
+    pub fn date(self) -> String {
+        let text = self.to_string();
+        text.split('T').next().unwrap_or_default().to_owned()
+    }
+
     /// `self - earlier` in nanoseconds; negative if `self` is before it, held at the ends of i64.
     pub fn since(self, earlier: Self) -> i64 {
         saturate(i128::from(self.0) - i128::from(earlier.0))

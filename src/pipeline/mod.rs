@@ -20,11 +20,13 @@
 
 mod batch;
 mod circuit;
+mod guard;
 pub mod import;
 mod opening;
 mod queue;
 mod receipt;
 mod refill;
+pub mod retention;
 mod settle;
 mod upkeep;
 mod writer;
@@ -42,15 +44,18 @@ use crate::journal::{self, Held, Journal, JournalError, Record, Ticket};
 use crate::meters;
 use crate::model::span::Span;
 use crate::settings::pipeline::PipelineSettings;
-use crate::store::{Store, TraceReader};
+use crate::settings::retention::{RetentionSettings, StorageSettings};
+use crate::store::{Pins, Store, TraceReader};
 
 use circuit::Circuit;
 pub use circuit::{StoreStatus, Trouble};
+use guard::{Fill, Guard};
 use opening::Reader;
 use queue::{Entry, Queue};
 use receipt::Kept;
 pub use receipt::{Receipt, Stored};
 use refill::{Awaited, Refill};
+use retention::Retention;
 use settle::Settler;
 use upkeep::Upkeep;
 use writer::Writer;
@@ -61,6 +66,8 @@ pub struct Pipeline {
     queue: Arc<Queue>,
     journal: Option<Journaled>,
     circuit: Arc<Circuit>,
+    guard: Arc<Guard>,
+    flushed: Arc<Notify>,
     store: Store,
 }
 
@@ -82,6 +89,8 @@ pub enum Busy {
     Unkept,
     #[error("the service is shutting down")]
     Draining,
+    #[error("the store has no room left (storage.capacity_bytes), and old spans are being removed")]
+    NoRoom,
 }
 
 /// How the write path is, as /readyz shows it.
@@ -90,10 +99,18 @@ pub struct PipelineStatus {
     pub queued_spans: usize,
     pub queued_bytes: usize,
     pub draining: bool,
-    /// Whether a request was refused for want of room, and none has become free since.
+    /// Whether a request was refused for want of room, and none has become free since; or the store has none.
     pub full: bool,
     pub journal: Option<journal::Status>,
     pub store: StoreStatus,
+}
+
+/// What the write path does for its store beside writing.
+#[derive(Debug, Clone, Default)]
+pub struct Care {
+    /// Removes what is too old, unless that is somebody else's.
+    pub retention: Option<RetentionSettings>,
+    pub storage: StorageSettings,
 }
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
@@ -109,12 +126,27 @@ impl Pipeline {
     /// Starts the write path into `store`, which is opened, made and brought up to date meanwhile. Traces that an earlier
     /// process left unsettled are settled first, and what it left in the journal is written.
     pub fn start(store: &Store, journal: Option<Journal>, settings: &PipelineSettings, clock: Clock) -> (Self, Tasks) {
+        Self::start_caring(store, journal, settings, &Care::default(), clock)
+    }
+
+    /// As [`Pipeline::start`], and looks after the ages and the size of what is stored.
+    pub fn start_caring(
+        store: &Store,
+        journal: Option<Journal>,
+        settings: &PipelineSettings,
+        care: &Care,
+        clock: Clock,
+    ) -> (Self, Tasks) {
         let queue = Arc::new(Queue::new(store.writers, settings.queue_max_bytes, settings.queue_max_spans));
         let circuit = Circuit::new(settings, clock.clone());
         let flushed = Arc::new(Notify::new());
         let (settler, touched) = Settler::new(store, circuit.clone(), settings, clock.clone());
+        let guard = Arc::new(Guard::new(&care.storage));
+        let retention = care.retention.as_ref().map(|settings| Retention::new(store, settings, clock.clone()));
         let upkeep = Upkeep {
             store: store.maintenance.clone(),
+            retention,
+            guard: guard.clone(),
             circuit: circuit.clone(),
             clock: clock.clone(),
             flushed: flushed.clone(),
@@ -143,11 +175,16 @@ impl Pipeline {
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
         };
-        (Self { queue, journal, circuit, store: store.clone() }, tasks)
+        (Self { queue, journal, circuit, guard, flushed, store: store.clone() }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
     pub fn reader(&self) -> Arc<dyn TraceReader> {
+        Arc::new(Reader::new(&self.store, self.circuit.clone()))
+    }
+
+    /// What is pinned, by the same rule.
+    pub fn pins(&self) -> Arc<dyn Pins> {
         Arc::new(Reader::new(&self.store, self.circuit.clone()))
     }
 
@@ -163,6 +200,7 @@ impl Pipeline {
             let _ = done.send(0);
             return Ok(Receipt { stored, kept: Kept::Already });
         }
+        self.check_storage()?;
         let Some(journaled) = &self.journal else {
             self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
             return Ok(Receipt { stored, kept: Kept::Already });
@@ -223,6 +261,7 @@ impl Pipeline {
     /// # Errors
     /// [`Busy`] when there is no room for the spans of a body of that size: in memory they take about as much.
     pub fn check_room(&self, body_bytes: usize) -> Result<(), Busy> {
+        self.check_storage()?;
         match &self.journal {
             None => self.queue.check_room(body_bytes),
             Some(_) if self.queue.is_closed() => Err(Busy::Draining),
@@ -232,11 +271,22 @@ impl Pipeline {
         }
     }
 
+    /// While nothing is taken nothing is flushed, so who is refused makes upkeep look again.
+    fn check_storage(&self) -> Result<(), Busy> {
+        if self.guard.fill() < Fill::Full {
+            return Ok(());
+        }
+        self.flushed.notify_one();
+        Err(Busy::NoRoom)
+    }
+
     pub fn status(&self) -> PipelineStatus {
         let (queued_spans, queued_bytes, draining) = self.queue.status();
-        let store = self.circuit.status(self.store.maintenance.notes());
+        let notes = self.store.maintenance.notes().into_iter().chain(self.guard.note()).collect();
+        let store = self.circuit.status(notes);
         let journal = self.journal.as_ref().map(|journaled| journaled.journal.status());
         let full = journal.as_ref().map_or_else(|| self.queue.is_full(), |journal| journal.full);
+        let full = full || self.guard.fill() == Fill::Full;
         PipelineStatus { queued_spans, queued_bytes, draining, full, journal, store }
     }
 

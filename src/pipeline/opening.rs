@@ -9,10 +9,10 @@ use crate::clock::Clock;
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::search::{Page, TraceQuery};
-use crate::model::span::Span;
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 use crate::store::error::Cause;
-use crate::store::{self, Detail, Maintenance, Store, StoreError, TraceReader};
+use crate::store::{self, Detail, Maintenance, Pin, Pins, Store, StoreError, TraceReader, TraceRows};
 
 /// Makes the store, brings its schema up to date and prepares its days, as often as it takes; then ends.
 pub(super) async fn open(store: Arc<dyn Maintenance>, circuit: Arc<Circuit>, clock: Clock) {
@@ -40,6 +40,7 @@ async fn ask(store: &dyn Maintenance) -> store::Result<()> {
 /// Reads as the circuit lets them: while the store is known to be away they are answered at once.
 pub(super) struct Reader {
     inner: Arc<dyn TraceReader>,
+    pins: Arc<dyn Pins>,
     maintenance: Arc<dyn Maintenance>,
     circuit: Arc<Circuit>,
     /// What is read is elsewhere than what is written: the one says nothing of the other.
@@ -48,8 +49,8 @@ pub(super) struct Reader {
 
 impl Reader {
     pub fn new(store: &Store, circuit: Arc<Circuit>) -> Self {
-        let (inner, maintenance) = (store.traces.clone(), store.maintenance.clone());
-        Self { inner, maintenance, circuit, apart: store.reads_apart }
+        let (inner, pins, maintenance) = (store.traces.clone(), store.pins.clone(), store.maintenance.clone());
+        Self { inner, pins, maintenance, circuit, apart: store.reads_apart }
     }
 
     async fn check(&self) -> store::Result<()> {
@@ -83,7 +84,7 @@ impl TraceReader for Reader {
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> store::Result<Vec<Span>> {
+    ) -> store::Result<TraceRows> {
         self.check().await?;
         self.heard(self.inner.trace_rows(tenant, trace_id, detail, limit).await)
     }
@@ -101,5 +102,23 @@ impl TraceReader for Reader {
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> store::Result<Page<TraceRollup>> {
         self.check().await?;
         self.heard(self.inner.search_traces(tenant, query).await)
+    }
+}
+
+#[async_trait]
+impl Pins for Reader {
+    async fn pin(&self, tenant: &TenantId, trace_id: TraceId, at: UnixNanos) -> store::Result<Option<Pin>> {
+        self.check().await?;
+        self.heard(self.pins.pin(tenant, trace_id, at).await)
+    }
+
+    async fn unpin(&self, tenant: &TenantId, trace_id: TraceId) -> store::Result<bool> {
+        self.check().await?;
+        self.heard(self.pins.unpin(tenant, trace_id).await)
+    }
+
+    async fn pins(&self, tenant: &TenantId, limit: usize) -> store::Result<Vec<Pin>> {
+        self.check().await?;
+        self.heard(self.pins.pins(tenant, limit).await)
     }
 }

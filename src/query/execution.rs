@@ -7,13 +7,14 @@ use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::span::Outcome;
 use crate::model::tenant::TenantId;
-use crate::query::Queries;
+use crate::query::{Loaded, Queries};
 use crate::store::{Detail, StoreError};
 
 /// Traces of one execution that are looked at; an execution is retried a handful of times.
 const MAX_TRACES: usize = 50;
 
-/// What is known of an execution, from all of its spans, at this moment.
+/// What is known of an execution, from all of its spans, at this moment; of traces of which spans were removed for their
+/// age, from their last roll-up.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Execution {
     pub execution_id: String,
@@ -36,8 +37,14 @@ impl Queries {
         trace_ids.truncate(MAX_TRACES);
         let mut traces = Vec::with_capacity(trace_ids.len());
         for trace_id in trace_ids {
-            if let Some(trace) = self.load(tenant, trace_id, Detail::Outline).await? {
-                traces.push(summary::rollup(&trace, self.clock.now(), self.deadline_ns));
+            match self.load(tenant, trace_id, Detail::Outline).await? {
+                Loaded::Unknown => {}
+                Loaded::Spans(trace, keeping) if !keeping.is_cut() => {
+                    let rollup = summary::rollup(&trace, self.clock.now(), self.deadline_ns);
+                    traces.push(TraceRollup { keeping, ..rollup });
+                }
+                // Of all of its spans only the stored one knows.
+                Loaded::Spans(..) | Loaded::Expired(_) => traces.extend(self.rollup(tenant, trace_id).await?),
             }
         }
         let Some(newest) = traces.first() else { return Ok(None) };

@@ -2,6 +2,7 @@
 //! hand out; none of them has another truth.
 
 mod execution;
+mod pins;
 mod trace;
 mod waterfall;
 
@@ -11,13 +12,14 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::model::ids::TraceId;
-use crate::model::rollup::TraceRollup;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
-use crate::store::{Detail, StoreError, TraceReader};
+use crate::store::{Detail, Pins, StoreError, TraceReader, TraceRows};
 
 pub use execution::Execution;
+pub use pins::PinList;
 pub use trace::TraceSpans;
 pub use waterfall::WaterfallOptions;
 
@@ -25,12 +27,21 @@ pub use waterfall::WaterfallOptions;
 #[derive(Clone)]
 pub struct Queries {
     traces: Arc<dyn TraceReader>,
+    pins: Arc<dyn Pins>,
     clock: Clock,
     deadline_ns: i64,
 }
 
 /// Spans of one trace that a question reads at most; beyond it the answer says that it is truncated.
 pub const MAX_TRACE_SPANS: usize = 100_000;
+
+/// What is there of a trace.
+enum Loaded {
+    Unknown,
+    /// Its spans were removed for their age; its roll-up is what is left.
+    Expired(Keeping),
+    Spans(Trace, Keeping),
+}
 
 /// Part of the list of traces, newest first.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -44,8 +55,8 @@ pub struct TraceList {
 
 impl Queries {
     /// Spans silent for `deadline_ns` nanoseconds while open read as abandoned.
-    pub fn new(traces: Arc<dyn TraceReader>, clock: Clock, deadline_ns: i64) -> Self {
-        Self { traces, clock, deadline_ns }
+    pub fn new(traces: Arc<dyn TraceReader>, pins: Arc<dyn Pins>, clock: Clock, deadline_ns: i64) -> Self {
+        Self { traces, pins, clock, deadline_ns }
     }
 
     /// The traces that `query` asks for.
@@ -58,14 +69,20 @@ impl Queries {
         Ok(TraceList { traces: page.items, next: page.next })
     }
 
-    /// The spans of a trace, `None` when it is not known.
-    async fn load(&self, tenant: &TenantId, trace_id: TraceId, detail: Detail) -> Result<Option<Trace>, StoreError> {
-        let mut rows = self.traces.trace_rows(tenant, trace_id, detail, MAX_TRACE_SPANS).await?;
+    /// The spans of a trace.
+    async fn load(&self, tenant: &TenantId, trace_id: TraceId, detail: Detail) -> Result<Loaded, StoreError> {
+        let TraceRows { mut rows, keeping } = self.traces.trace_rows(tenant, trace_id, detail, MAX_TRACE_SPANS).await?;
         if rows.is_empty() {
-            return Ok(None);
+            return Ok(if keeping.is_cut() { Loaded::Expired(keeping) } else { Loaded::Unknown });
         }
         let truncated = rows.len() > MAX_TRACE_SPANS;
         rows.truncate(MAX_TRACE_SPANS);
-        Ok(Some(Trace::new(tenant.clone(), trace_id, rows, truncated)))
+        Ok(Loaded::Spans(Trace::new(tenant.clone(), trace_id, rows, truncated), keeping))
+    }
+
+    /// What the store keeps of a trace beside its spans.
+    async fn rollup(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<TraceRollup>, StoreError> {
+        let query = TraceQuery { trace_id: Some(trace_id), limit: 1, ..TraceQuery::default() };
+        Ok(self.traces(tenant, &query).await?.traces.into_iter().next())
     }
 }

@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::model::ids::{SpanId, TraceId};
+use crate::model::rollup::Keeping;
 use crate::model::span::Outcome;
 use crate::model::tenant::TenantId;
-use crate::query::Queries;
+use crate::model::trace::Trace;
+use crate::query::{Loaded, Queries};
 use crate::store::{Detail, StoreError};
 use crate::wire::native;
 
@@ -24,20 +26,27 @@ pub struct TraceSpans {
     pub abandoned: Vec<SpanId>,
     /// Whether the trace has more spans than these.
     pub truncated: bool,
+    #[serde(flatten)]
+    pub keeping: Keeping,
 }
 
 impl Queries {
-    /// The spans of a trace; `None` when it is not known.
+    /// The spans of a trace; `None` when it is not known. One whose spans were removed for their age has none.
     ///
     /// # Errors
     /// What the store says.
     pub async fn trace(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<TraceSpans>, StoreError> {
-        let Some(trace) = self.load(tenant, trace_id, Detail::Full).await? else { return Ok(None) };
+        let (trace, keeping) = match self.load(tenant, trace_id, Detail::Full).await? {
+            Loaded::Unknown => return Ok(None),
+            Loaded::Spans(trace, keeping) => (trace, keeping),
+            Loaded::Expired(keeping) => (Trace::new(tenant.clone(), trace_id, Vec::new(), false), keeping),
+        };
         let now = self.clock.now();
         let is_abandoned = |outcome: Outcome| outcome == Outcome::Abandoned;
         Ok(Some(TraceSpans {
             trace_id,
             truncated: trace.truncated,
+            keeping,
             abandoned: trace
                 .spans
                 .iter()

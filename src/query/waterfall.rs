@@ -3,13 +3,14 @@
 use crate::analysis::waterfall::{self, Waterfall};
 use crate::model::ids::TraceId;
 use crate::model::tenant::TenantId;
-use crate::query::Queries;
+use crate::query::{Loaded, Queries};
 use crate::store::{Detail, StoreError};
 
 pub use crate::analysis::waterfall::Options as WaterfallOptions;
 
 impl Queries {
-    /// The waterfall of a trace; `None` when the trace is not known.
+    /// The waterfall of a trace; `None` when the trace is not known. Of one whose spans were removed for their age it has
+    /// no rows, and says so.
     ///
     /// # Errors
     /// What the store says.
@@ -19,9 +20,12 @@ impl Queries {
         trace_id: TraceId,
         options: &WaterfallOptions,
     ) -> Result<Option<Waterfall>, StoreError> {
-        let trace = self.load(tenant, trace_id, Detail::Outline).await?;
         let options = WaterfallOptions { deadline_ns: self.deadline_ns, ..*options };
-        Ok(trace.map(|trace| waterfall::build(&trace, self.clock.now(), &options)))
+        Ok(match self.load(tenant, trace_id, Detail::Outline).await? {
+            Loaded::Unknown => None,
+            Loaded::Spans(trace, keeping) => Some(waterfall::build(&trace, self.clock.now(), &options).kept(keeping)),
+            Loaded::Expired(_) => self.rollup(tenant, trace_id).await?.as_ref().map(waterfall::of_rollup),
+        })
     }
 
     /// The waterfall of an execution: of its trace `chosen`, else of its newest. `None` when the execution is not known

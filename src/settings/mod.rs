@@ -14,6 +14,7 @@ mod layers;
 pub mod pipeline;
 mod postgres;
 mod problem;
+pub mod retention;
 mod secret;
 pub mod server;
 pub mod store;
@@ -35,6 +36,7 @@ use journal::JournalSettings;
 use layers::Known;
 use pipeline::PipelineSettings;
 use problem::Problems;
+use retention::{RetentionSettings, StorageSettings};
 use server::ServerSettings;
 use store::StoreSettings;
 use telemetry::TelemetrySettings;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub journal: JournalSettings,
     pub pipeline: PipelineSettings,
     pub store: StoreSettings,
+    pub retention: RetentionSettings,
+    pub storage: StorageSettings,
     pub access: AccessSettings,
     pub telemetry: TelemetrySettings,
 }
@@ -197,6 +201,8 @@ impl Settings {
         self.journal.check(problems);
         self.pipeline.check(problems);
         self.store.check(problems);
+        self.retention.check(problems);
+        self.storage.check(problems);
         self.access.check(&self.server, problems);
         self.telemetry.check(problems);
     }

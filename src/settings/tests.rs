@@ -432,6 +432,6 @@ fn every_setting_is_listed_by_its_full_name() {
         });
     assert_eq!(
         sections.keys().copied().collect::<Vec<_>>(),
-        ["access", "ingest", "journal", "pipeline", "server", "store", "telemetry"]
+        ["access", "ingest", "journal", "pipeline", "retention", "server", "storage", "store", "telemetry"]
     );
 }

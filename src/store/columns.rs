@@ -43,6 +43,17 @@ pub(super) const ROLLUP: [&str; 28] = [
     "metadata",
 ];
 
+/// What a read of a trace's row lists behind its own columns, in the order of [`crate::model::rollup::Keeping`].
+pub(super) const KEEPING: [&str; 3] = ["spans_partial", "spans_expired_at", "pinned"];
+
+/// The list of [`KEEPING`] in a SELECT of `traces`. `schema` stands before the names of tables.
+pub(super) fn keeping(schema: &str, instants: Instants) -> String {
+    let pinned = format!(
+        "(SELECT count(*) FROM {schema}pins WHERE pins.trace_id = traces.trace_id AND pins.tenant = traces.tenant)"
+    );
+    format!("spans_partial, {}, {pinned} AS pinned", instants.columns("spans_expired_at"))
+}
+
 /// How a dialect holds instants, the columns whose names end in `_at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Instants {

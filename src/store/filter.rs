@@ -1,7 +1,7 @@
 //! Questions into SQL: pure functions from a query to a statement's text and what is bound to it. Nothing that a caller
 //! said is ever part of the text.
 
-use super::columns::{Instants, ROLLUP};
+use super::columns::{Instants, ROLLUP, keeping};
 use crate::model::ids::TraceId;
 use crate::model::search::TraceQuery;
 use crate::model::tenant::TenantId;
@@ -67,6 +67,9 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     let tenant = statement.text(tenant.as_str());
     let mut conditions = vec![format!("tenant = {tenant}")];
     let mut from = String::new();
+    if let Some(trace_id) = query.trace_id {
+        conditions.push(format!("trace_id = {}", statement.bind(Bind::TraceId(trace_id))));
+    }
     if let Some(service) = &query.service {
         let service = statement.text(service);
         conditions.push((dialect.list_holds)("services", &service));
@@ -104,8 +107,9 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
         column => instants.columns(column),
     };
     statement.sql = format!(
-        "SELECT {} FROM {from}{schema}traces WHERE {} ORDER BY {} LIMIT {limit}",
+        "SELECT {}, {} FROM {from}{schema}traces WHERE {} ORDER BY {} LIMIT {limit}",
         ROLLUP.map(read).join(", "),
+        keeping(schema, *instants),
         conditions.join(" AND "),
         newest_first(*instants),
     );
@@ -190,6 +194,7 @@ mod tests {
     fn every_condition_is_bound_and_none_is_written_into_the_text() {
         let evil = "x'; DROP TABLE spans; --";
         let query = TraceQuery {
+            trace_id: None,
             service: Some(evil.to_owned()),
             status: Some(Outcome::Failed),
             execution_id: Some(evil.to_owned()),

@@ -5,9 +5,10 @@ use super::{Result, StoreError};
 use crate::settings::store::{StoreLocation, StoreSettings};
 
 /// What the writer fills and changes. It may do no more than read the rest, the history of migrations for one.
-const WRITTEN: [&str; 7] = ["spans", "open_spans", "resources", "traces", "dead_letters", "leases", "checkpoints"];
-/// Where the writer removes rows: a completion takes its start's place, and twins become one row.
-const EMPTIED: [&str; 2] = ["open_spans", "spans"];
+const WRITTEN: [&str; 8] =
+    ["spans", "open_spans", "resources", "traces", "pins", "dead_letters", "leases", "checkpoints"];
+/// Where the writer removes rows: a completion takes its start's place, twins become one row, and a trace is unpinned.
+const EMPTIED: [&str; 3] = ["open_spans", "spans", "pins"];
 
 /// The statements that let `writer` write spans and `reader` read them. To be run by the role that migrates, once its
 /// migrations are applied: tables that the same role makes later, the partitions of days to come, are covered too.
@@ -85,8 +86,8 @@ mod tests {
                 "BEGIN;",
                 r#"GRANT USAGE ON SCHEMA "user" TO "the writer", "r""r";"#,
                 r#"GRANT SELECT ON ALL TABLES IN SCHEMA "user" TO "the writer", "r""r";"#,
-                r#"GRANT INSERT, UPDATE ON "user"."spans", "user"."open_spans", "user"."resources", "user"."traces", "user"."dead_letters", "user"."leases", "user"."checkpoints" TO "the writer";"#,
-                r#"GRANT DELETE ON "user"."open_spans", "user"."spans" TO "the writer";"#,
+                r#"GRANT INSERT, UPDATE ON "user"."spans", "user"."open_spans", "user"."resources", "user"."traces", "user"."pins", "user"."dead_letters", "user"."leases", "user"."checkpoints" TO "the writer";"#,
+                r#"GRANT DELETE ON "user"."open_spans", "user"."spans", "user"."pins" TO "the writer";"#,
                 r#"GRANT USAGE ON ALL SEQUENCES IN SCHEMA "user" TO "the writer";"#,
                 r#"ALTER DEFAULT PRIVILEGES IN SCHEMA "user" GRANT SELECT ON TABLES TO "the writer", "r""r";"#,
                 "COMMIT;",

@@ -10,19 +10,22 @@ pub mod foreign;
 mod grants;
 mod postgres;
 mod resources;
+mod retention;
 mod rows;
 mod sqlite;
 mod touched;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 pub use error::StoreError;
 pub use grants::grants;
+pub use retention::{Cleared, Due, KeepBy, Pin, Pins, Place, Retention};
 
 use crate::model::ids::TraceId;
-use crate::model::rollup::TraceRollup;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::search::{Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
@@ -39,6 +42,8 @@ pub struct Store {
     pub rollups: Arc<dyn RollupStore>,
     pub checkpoints: Arc<dyn Checkpoints>,
     pub maintenance: Arc<dyn Maintenance>,
+    pub retention: Arc<dyn Retention>,
+    pub pins: Arc<dyn Pins>,
     /// Batches that it writes at a time; those written together must share no trace.
     pub writers: usize,
     /// Whether it reads elsewhere than it writes (a replica): one may be away without the other.
@@ -65,6 +70,29 @@ pub async fn open(settings: &StoreSettings) -> Result<Store> {
     let store = at(settings)?;
     store.maintenance.make().await?;
     Ok(store)
+}
+
+/// How far a copy has come, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyProgress {
+    pub written: u64,
+    /// About what it will be.
+    pub expected: u64,
+}
+
+/// Copies the SQLite file that the settings name while others use it: one state of it, checked, under its name only when it
+/// is whole. Answers with the bytes of the copy.
+///
+/// # Errors
+/// [`StoreError::Other`] if the store is another, or `to` is there already.
+pub async fn backup(settings: &StoreSettings, to: &Path, tell: impl FnMut(CopyProgress)) -> Result<u64> {
+    match location(settings)? {
+        StoreLocation::Sqlite(path) => sqlite::backup(&path, &settings.sqlite, to, tell).await,
+        StoreLocation::Postgres(to) => {
+            let source = format!("this is for the embedded store; pg_dump --schema={} copies this one", to.schema);
+            Err(StoreError::Other { doing: "back up the store", source: source.into() })
+        }
+    }
 }
 
 /// Where the store is, in words for a log or a command's answer; never with a password.
@@ -121,13 +149,21 @@ pub enum Detail {
     Full,
 }
 
+/// What is there of a trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TraceRows {
+    pub rows: Vec<Span>,
+    pub keeping: Keeping,
+}
+
 /// Answers questions about traces.
 #[async_trait]
 pub trait TraceReader: Send + Sync {
     /// The rows of a trace, open and ended, not folded, at most `limit + 1` of them: more than `limit` means that there
-    /// are more. An empty answer means that no such trace is known. Reads everything committed before the call.
+    /// are more. No rows mean that no such trace is known, or that all its spans were removed for their age, as
+    /// [`TraceRows::keeping`] then says. Reads everything committed before the call.
     async fn trace_rows(&self, tenant: &TenantId, trace_id: TraceId, detail: Detail, limit: usize)
-    -> Result<Vec<Span>>;
+    -> Result<TraceRows>;
 
     /// The traces that hold a span of this execution, newest first. Reads everything committed before the call.
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>>;
@@ -157,10 +193,10 @@ pub trait RollupStore: Send + Sync {
     async fn unsettled(&self, limit: usize) -> Result<Vec<(TenantId, TraceId)>>;
 
     /// The rows of these traces, open and ended, not folded, at [`Detail::Rollup`], of one state. Traces that are not
-    /// known are left out.
+    /// known are left out, and those of which spans were removed for their age: their roll-up is final.
     async fn rows_to_settle(&self, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle>;
 
-    /// Stores roll-ups. A trace written to since its touch stays unsettled.
+    /// Stores roll-ups. A trace written to since its touch stays unsettled; a final roll-up stays as it is.
     async fn write_rollups(&self, rollups: &[(TenantId, Touch, TraceRollup)]) -> Result<()>;
 }
 

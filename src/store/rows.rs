@@ -4,11 +4,11 @@
 
 use serde::de::DeserializeOwned;
 
-use super::columns::{ALWAYS, Column, Filled, Instants, OPEN, ROLLUP};
+use super::columns::{ALWAYS, Column, Filled, Instants, KEEPING, OPEN, ROLLUP};
 use super::{Detail, Result, StoreError};
 use crate::model::attributes::Attributes;
 use crate::model::ids::{SpanId, TraceId};
-use crate::model::rollup::TraceRollup;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::span::{Field, FieldType, Fields, Outcome, ResourceId, Span, Status};
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
@@ -117,7 +117,16 @@ impl<'r, R: Cells> Reader<'r, R> {
         self.present(bytes)
     }
 
-    fn required_instant(&mut self) -> Result<UnixNanos> {
+    /// The cells of [`KEEPING`].
+    pub(super) fn keeping(&mut self) -> Result<Keeping> {
+        Ok(Keeping {
+            spans_partial: self.required_int()? != 0,
+            spans_expired_at: self.instant()?,
+            pinned: self.required_int()? != 0,
+        })
+    }
+
+    pub(super) fn required_instant(&mut self) -> Result<UnixNanos> {
         let instant = self.instant()?;
         self.present(instant)
     }
@@ -218,9 +227,10 @@ impl Selection {
     }
 }
 
-/// A row of [`ROLLUP`].
+/// A row of [`ROLLUP`] and [`KEEPING`].
 pub(super) fn rollup<R: Cells>(row: &R, doing: &'static str) -> Result<TraceRollup> {
-    let mut cells = Reader::new(row, &ROLLUP, doing);
+    let names: Vec<&str> = ROLLUP.iter().chain(&KEEPING).copied().collect();
+    let mut cells = Reader::new(row, &names, doing);
     Ok(TraceRollup {
         trace_id: cells.trace_id()?,
         root_service: cells.string()?,
@@ -253,5 +263,6 @@ pub(super) fn rollup<R: Cells>(row: &R, doing: &'static str) -> Result<TraceRoll
         cost_pico: cells.int()?,
         query: cells.string()?,
         metadata: cells.attributes()?,
+        keeping: cells.keeping()?,
     })
 }

@@ -66,7 +66,7 @@ impl Target {
         let mut spans = Vec::new();
         for trace in traces {
             let id = TraceId::parse(trace).unwrap();
-            let rows = store.traces.trace_rows(&TenantId::default(), id, Detail::Full, 100_000).await.unwrap();
+            let rows = store.traces.trace_rows(&TenantId::default(), id, Detail::Full, 100_000).await.unwrap().rows;
             assert!(!rows.is_empty(), "{trace} is not there");
             spans.extend(rows);
         }

@@ -14,6 +14,7 @@ mod merge;
 mod neighbours;
 mod parity;
 mod pipeline;
+mod retention;
 mod store_suite;
 mod support;
 mod wire;

@@ -85,7 +85,7 @@ impl Bench {
 
     async fn stored_spans(&self, trace: u8) -> usize {
         let trace_id = TraceId::from_bytes([trace; 16]).unwrap();
-        self.store.traces.trace_rows(&TenantId::default(), trace_id, Detail::Full, 10_000).await.unwrap().len()
+        self.store.traces.trace_rows(&TenantId::default(), trace_id, Detail::Full, 10_000).await.unwrap().rows.len()
     }
 }
 

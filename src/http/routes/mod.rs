@@ -3,5 +3,6 @@
 pub mod executions;
 pub mod health;
 pub mod ingest;
+pub mod pins;
 pub mod traces;
 pub mod waterfall;

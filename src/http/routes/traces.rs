@@ -50,6 +50,7 @@ impl Filter {
         }
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         Ok(TraceQuery {
+            trace_id: None,
             service: given(self.service),
             status: read("status", given(self.status), |text| {
                 Outcome::parse(text).ok_or_else(|| {

@@ -19,6 +19,7 @@ use super::{Busy, Pipeline, Receipt, Stored};
 use crate::clock::Clock;
 use crate::model::limits::Limits;
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::foreign::{Column, Facts, ForeignTable, Page, Position};
 use crate::store::{Store, StoreError};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub restart: bool,
     /// How often a page is asked for again while the database that it comes from is away.
     pub attempts: u32,
+    /// Completed spans that became known before this are past their keep-by date.
+    pub keep_from: UnixNanos,
 }
 
 /// What an import has done so far.
@@ -173,6 +176,7 @@ async fn copy(
         let count = rows.len() as u64;
         let decoded = rows::spans(rows, plan, clock.now());
         let spans = decoded.spans.len() as u64;
+        let old = decoded.spans.iter().filter(|span| span.created_at < plan.keep_from).count() as u64;
         // The next page is read while this one is written.
         let reading = async {
             match &next {
@@ -188,6 +192,7 @@ async fn copy(
             }
         };
         report.add(count, spans, stored as u64, decoded.refused);
+        report.past_keeping += old;
         if let Some(writing) = writing {
             let rows = report.rows_before + report.rows;
             let bookmark = Bookmark { table: table.facts().identity.clone(), after: next, rows };

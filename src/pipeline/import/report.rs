@@ -18,6 +18,8 @@ pub struct Report {
     pub refused: u64,
     /// Spans that the store itself refused: they are among its dead letters.
     pub dead_letters: u64,
+    /// Spans that became known so long ago that retention would remove them once their trace reads as completed.
+    pub past_keeping: u64,
     /// The first rows that are no spans, at most [`Report::DETAILS`].
     pub refusals: Vec<Refusal>,
     /// All of them by what is wrong; beyond [`Report::REASONS`] different reasons the rest is under "other reasons".

@@ -91,6 +91,7 @@ mod tests {
             batch_rows: 10,
             restart: false,
             attempts: 1,
+            keep_from: UnixNanos::default(),
         };
         spans(rows, &plan, NOW)
     }

@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 use super::work::{Mode, Work};
 use super::{Postgres, Schema, failed};
 use crate::model::span::Span;
-use crate::model::time::{DAY_NS, UnixNanos};
+use crate::model::time::UnixNanos;
 use crate::store::rows::Reader;
 use crate::store::{Result, StoreError};
 
@@ -92,18 +92,13 @@ pub(super) fn of_batch(batch: &[Span], today: u32) -> BTreeSet<u32> {
 }
 
 /// The name of a day's partition, of digits but for its beginning.
-fn name(day: u32) -> String {
+pub(super) fn name(day: u32) -> String {
     format!("spans_{}", date(day).replace('-', ""))
 }
 
 /// A day as `2026-01-05`.
 fn date(day: u32) -> String {
-    let text = midnight(day).to_string();
-    text.split('T').next().unwrap_or_default().to_owned()
-}
-
-fn midnight(day: u32) -> UnixNanos {
-    UnixNanos::new(u64::from(day) * DAY_NS)
+    UnixNanos::of_day(day).date()
 }
 
 impl Postgres {
@@ -158,7 +153,7 @@ impl Postgres {
 async fn make(work: &mut Work, schema: &Schema, day: u32, doing: &'static str) -> Result<()> {
     work.execute(super::maintenance::one_at_a_time(schema)).await?;
     let name = name(day);
-    if partitions(work, schema, doing).await?.contains(&name) {
+    if partitions(work, schema, doing).await?.contains(&name) || day < first_day(work, schema, doing).await? {
         return Ok(());
     }
     // Attaching what was made apart locks out no reader of the other days.
@@ -173,7 +168,7 @@ async fn make(work: &mut Work, schema: &Schema, day: u32, doing: &'static str) -
 }
 
 /// The names of the partitions there are.
-async fn partitions(work: &mut Work, schema: &Schema, doing: &'static str) -> Result<BTreeSet<String>> {
+pub(super) async fn partitions(work: &mut Work, schema: &Schema, doing: &'static str) -> Result<BTreeSet<String>> {
     // Safe: the schema's name is a plain word.
     let sql = AssertSqlSafe(format!(
         "SELECT relname::text FROM pg_catalog.pg_inherits JOIN pg_catalog.pg_class ON oid = inhrelid \
@@ -181,6 +176,29 @@ async fn partitions(work: &mut Work, schema: &Schema, doing: &'static str) -> Re
     ));
     let rows = sqlx::query(sql).fetch_all(&mut **work).await.map_err(failed(doing))?;
     rows.iter().map(|row| Ok(Reader::new(row, &["relname"], doing).required_text()?.to_owned())).collect()
+}
+
+/// The checkpoint that holds the first day that may have a partition: those before it were removed.
+const FIRST_DAY: &str = "first day";
+
+async fn first_day(work: &mut Work, schema: &Schema, doing: &'static str) -> Result<u32> {
+    // Safe: the schema's name is a plain word.
+    let sql = AssertSqlSafe(format!("SELECT reached::bigint FROM {schema}checkpoints WHERE name = $1"));
+    let row = sqlx::query(sql).bind(FIRST_DAY).fetch_optional(&mut **work).await.map_err(failed(doing))?;
+    let day = row.map(|row| Reader::new(&row, &[FIRST_DAY], doing).day()).transpose()?;
+    Ok(day.flatten().unwrap_or_default())
+}
+
+/// From now on no day before this one gets a partition. To be called where nobody makes one.
+pub(super) async fn close(work: &mut Work, schema: &Schema, before: u32, doing: &'static str) -> Result<()> {
+    // Safe: the schema's name is a plain word.
+    let sql = AssertSqlSafe(format!(
+        "INSERT INTO {schema}checkpoints AS c (name, reached) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE \
+         SET reached = excluded.reached WHERE excluded.reached::bigint > c.reached::bigint"
+    ));
+    let query = sqlx::query(sql).bind(FIRST_DAY).bind(before.to_string());
+    query.execute(&mut **work).await.map_err(failed(doing))?;
+    Ok(())
 }
 
 /// Whether a day that met this error is left to the default partition: no right to make one, rows of the day there
@@ -206,11 +224,11 @@ mod tests {
         let trace_id = TraceId::from_bytes([1; 16]).unwrap();
         let span = |day: Option<u32>| {
             let mut span = Span::new(TenantId::default(), trace_id, SpanId::parse("1").unwrap(), UnixNanos::default());
-            span.started_at = day.map(midnight);
+            span.started_at = day.map(UnixNanos::of_day);
             span
         };
         let batch = [Some(64), Some(65), None, Some(65), Some(102), Some(103), Some(0), Some(65)].map(span);
         assert_eq!(of_batch(&batch, 100), BTreeSet::from([65, 102]));
-        assert_eq!(ahead(midnight(100)), 100..=102);
+        assert_eq!(ahead(UnixNanos::of_day(100)), 100..=102);
     }
 }

@@ -105,7 +105,8 @@ impl Maintenance for Postgres {
     async fn size(&self) -> Result<StoreSize> {
         const DOING: &str = "measure the store";
         let schema = &self.schema;
-        let tables = ["spans_kept", "open_spans", "resources", "traces", "dead_letters", "leases", "checkpoints"];
+        let tables =
+            ["spans_kept", "open_spans", "resources", "traces", "pins", "dead_letters", "leases", "checkpoints"];
         let tables = tables.map(|table| format!("'{schema}{table}'::regclass")).join(", ");
         // Safe: names of our own tables.
         let sql = AssertSqlSafe(format!(

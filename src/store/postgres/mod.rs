@@ -13,10 +13,12 @@ mod days;
 pub(super) mod foreign;
 mod jobs;
 mod maintenance;
+mod pins;
 #[cfg(test)]
 mod plans;
 mod pool;
 mod resources;
+mod retention;
 mod rollups;
 mod spans;
 mod stored;
@@ -80,7 +82,9 @@ pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Re
         traces: store.clone(),
         rollups: store.clone(),
         checkpoints: store.clone(),
-        maintenance: store,
+        maintenance: store.clone(),
+        retention: store.clone(),
+        pins: store,
         writers,
         reads_apart,
     })

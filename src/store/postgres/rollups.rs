@@ -75,7 +75,8 @@ pub(super) fn select_unsettled(schema: &Schema) -> String {
 
 impl Postgres {
     async fn read_to_settle(&self, work: &mut Work, traces: &[(TenantId, TraceId)], limit: usize) -> Result<ToSettle> {
-        let known = sought(work, &self.schema, traces, SETTLING).await?;
+        let mut known = sought(work, &self.schema, traces, SETTLING).await?;
+        known.retain(|trace| !trace.keeping.is_cut());
         let selection = everything(Detail::Rollup);
         let found = rows_of(work, &self.schema, &known, &selection, limit, SETTLING).await?;
         let rows = resources::attach(&self.resources, work, &self.schema, found).await?;
@@ -95,7 +96,7 @@ fn bound_as(column: &str) -> &'static str {
     }
 }
 
-/// Writes roll-ups over the traces' rows, but never an older one over a newer one. Each column comes as one array, in the
+/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one. Each column comes as one array, in the
 /// order of [`bind`]. Where nobody wrote to the trace since its rows were read, all its open rows are to be seen, and
 /// `has_open` says anew whether there are any.
 fn upsert(schema: &Schema) -> String {
@@ -121,7 +122,7 @@ fn upsert(schema: &Schema) -> String {
          unsettled = excluded.settled < known.touched, \
          has_open = known.has_open AND (excluded.settled <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
          WHERE o.trace_id = known.trace_id AND o.tenant = known.tenant)) \
-         WHERE excluded.settled >= known.settled",
+         WHERE excluded.settled >= known.settled AND NOT known.spans_partial AND known.spans_expired_at IS NULL",
         names = columns.join(", "),
         values = values.collect::<Vec<_>>().join(", "),
         arrays = arrays.join(", "),

@@ -13,15 +13,16 @@ use super::types::{Instant, below_microsecond, uuid};
 use super::work::{Mode, Work};
 use super::{Postgres, Rows, Schema, arguments, failed, resources};
 use crate::model::ids::TraceId;
-use crate::model::rollup::TraceRollup;
+use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
+use crate::store::columns::{Instants, KEEPING, keeping};
 use crate::store::filter::Statement;
 use crate::store::resources::Unattached;
 use crate::store::rows::{self, Reader, Selection};
 use crate::store::touched::touched_by;
-use crate::store::{Detail, Result, Touch, TraceReader, filter};
+use crate::store::{Detail, Result, Touch, TraceReader, TraceRows, filter};
 
 #[async_trait]
 impl TraceReader for Postgres {
@@ -31,7 +32,7 @@ impl TraceReader for Postgres {
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> Result<Vec<Span>> {
+    ) -> Result<TraceRows> {
         const DOING: &str = "read a trace";
         let selection = everything(detail);
         let trace = [(tenant.clone(), trace_id)];
@@ -39,11 +40,12 @@ impl TraceReader for Postgres {
             let mut work = Work::begin(&self.readers, Mode::Read, self.limits, DOING).await?;
             let read = async {
                 let known = sought(&mut work, &self.schema, &trace, DOING).await?;
-                if known.is_empty() {
-                    return Ok(Vec::new());
-                }
+                let Some(keeping) = known.first().map(|trace| trace.keeping) else {
+                    return Ok(TraceRows::default());
+                };
                 let found = rows_of(&mut work, &self.schema, &known, &selection, limit, DOING).await?;
-                resources::attach(&self.resources, &mut work, &self.schema, found).await
+                let rows = resources::attach(&self.resources, &mut work, &self.schema, found).await?;
+                Ok(TraceRows { rows, keeping })
             }
             .await;
             work.end(read).await
@@ -102,6 +104,7 @@ pub(super) struct Sought {
     pub trace_id: TraceId,
     pub touch: Touch,
     pub days: Option<RangeInclusive<u32>>,
+    pub keeping: Keeping,
 }
 
 fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)> + Clone) -> (Vec<Uuid>, Vec<String>) {
@@ -116,20 +119,23 @@ pub(super) async fn sought(
     traces: &[(TenantId, TraceId)],
     doing: &'static str,
 ) -> Result<Vec<Sought>> {
+    const COLUMNS: [&str; 8] =
+        ["tenant", "trace_id", "touched", "first_day", "last_day", KEEPING[0], KEEPING[1], KEEPING[2]];
     let (trace_ids, tenants) = trace_keys(traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id)));
     // Safe: a name of our own table, and placeholders.
     let sql = AssertSqlSafe(format!(
-        "SELECT tenant, trace_id, touched, first_day, last_day FROM unnest($1::uuid[], $2::text[]) \
-         AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant"
+        "SELECT tenant, trace_id, touched, first_day, last_day, {} FROM unnest($1::uuid[], $2::text[]) \
+         AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant",
+        keeping(&schema.prefix, Instants::Split)
     ));
     let query = sqlx::query(sql).bind(trace_ids).bind(tenants);
     let rows = query.fetch_all(connection).await.map_err(failed(doing))?;
     let known = |row| {
-        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], doing);
+        let mut cells = Reader::new(row, &COLUMNS, doing);
         let tenant = TenantId::new(cells.required_text()?);
         let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
         let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
-        Ok(Sought { tenant, trace_id, touch, days })
+        Ok(Sought { tenant, trace_id, touch, days, keeping: cells.keeping()? })
     };
     rows.iter().map(known).collect()
 }

@@ -6,13 +6,16 @@
 //! Ended spans live in one table a day (see [`tables`]), open ones in `open_spans`, and `traces` says in which days a
 //! trace has rows.
 
+mod backup;
 mod checkpoint;
 mod encode;
 mod jobs;
 mod maintenance;
+mod pins;
 #[cfg(test)]
 mod plans;
 mod resources;
+mod retention;
 mod rollups;
 mod spans;
 mod stored;
@@ -27,8 +30,9 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, Row};
+use sqlx::{Arguments, AssertSqlSafe, Row};
 
+pub(super) use self::backup::backup;
 use self::checkpoint::Checkpoints;
 use super::columns::Instants;
 use super::error::Cause;
@@ -54,6 +58,7 @@ struct Sqlite {
     checkpointer: SqlitePool,
     checkpoints: Checkpoints,
     resources: Resources,
+    busy_timeout_ms: u64,
 }
 
 /// The store in this file: nothing is opened before the first call, and [`super::Maintenance::make`] must have made the
@@ -75,13 +80,17 @@ pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
         .connect_lazy_with(durable(connecting(path, settings, 0), settings));
     let checkpoints = Checkpoints::start(checkpointer.clone());
     let resources = Resources::default();
-    let store = Arc::new(Sqlite { path: path.to_owned(), writer, readers, checkpointer, checkpoints, resources });
+    let busy_timeout_ms = settings.busy_timeout_ms;
+    let path = path.to_owned();
+    let store = Arc::new(Sqlite { path, writer, readers, checkpointer, checkpoints, resources, busy_timeout_ms });
     Store {
         spans: store.clone(),
         traces: store.clone(),
         rollups: store.clone(),
         checkpoints: store.clone(),
-        maintenance: store,
+        maintenance: store.clone(),
+        retention: store.clone(),
+        pins: store,
         writers: 1,
         reads_apart: false,
     }
@@ -121,6 +130,19 @@ fn durable(options: SqliteConnectOptions, settings: &SqliteSettings) -> SqliteCo
 
 fn reading(path: &Path, settings: &SqliteSettings) -> SqliteConnectOptions {
     connecting(path, settings, READER_CACHE_BYTES).read_only(true)
+}
+
+impl Sqlite {
+    /// Brings what was committed into the file, as far as nobody is in the way for long.
+    async fn checkpoint_now(&self, mode: &str) -> sqlx::Result<()> {
+        let mut connection = self.checkpointer.acquire().await?;
+        // Safe: our own words.
+        let sql = format!("PRAGMA busy_timeout = 100; PRAGMA wal_checkpoint({mode})");
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+        let timeout = format!("PRAGMA busy_timeout = {}", self.busy_timeout_ms);
+        sqlx::raw_sql(AssertSqlSafe(timeout)).execute(&mut *connection).await?;
+        done.map(|_| ())
+    }
 }
 
 const DIALECT: Dialect<'_> = Dialect {

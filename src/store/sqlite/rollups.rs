@@ -91,7 +91,8 @@ struct Known {
 pub(super) fn select_known(count: usize) -> String {
     format!(
         "WITH k (k_trace_id, k_tenant) AS (VALUES {}) SELECT tenant, trace_id, touched, first_day, last_day \
-         FROM k CROSS JOIN traces ON trace_id = k_trace_id AND tenant = k_tenant",
+         FROM k CROSS JOIN traces ON trace_id = k_trace_id AND tenant = k_tenant \
+         WHERE NOT spans_partial AND spans_expired_at IS NULL",
         placeholders(2, count)
     )
 }
@@ -160,14 +161,15 @@ fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)>) -> sqlx
     Ok(arguments)
 }
 
-/// Writes roll-ups over the traces' rows, but never an older one over a newer one. Safe: names of our own columns, and
+/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one. Safe: names of our own columns, and
 /// placeholders.
 fn upsert(rows: usize) -> String {
     let set: Vec<String> =
         ROLLUP.iter().skip(1).chain(&["settled"]).map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
         "INSERT INTO traces ({}, tenant, touched, settled, created_at) VALUES {} \
-         ON CONFLICT (trace_id, tenant) DO UPDATE SET {} WHERE excluded.settled >= traces.settled",
+         ON CONFLICT (trace_id, tenant) DO UPDATE SET {} \
+         WHERE excluded.settled >= traces.settled AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
         ROLLUP.join(", "),
         placeholders(ROLLUP.len() + 4, rows),
         set.join(", "),

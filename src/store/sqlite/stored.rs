@@ -8,6 +8,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::encode::{chunks, keys, placeholders};
 use super::tables::Table;
 use super::{failed, resources};
+use crate::model::merge::merge;
 use crate::model::span::{Span, SpanKey};
 use crate::store::columns::{Filled, Instants, OPEN};
 use crate::store::resources::Resources;
@@ -67,8 +68,16 @@ async fn fetch(
             found.push(selection.span(&row, DOING)?);
         }
     }
-    let spans = resources::attach(memory, connection, found).await?;
-    Ok(spans.into_iter().map(|span| (span.key(), span)).collect())
+    let mut spans: HashMap<SpanKey, Span> = HashMap::with_capacity(found.len());
+    for span in resources::attach(memory, connection, found).await? {
+        // Among the kept ones there may be twins in one table.
+        let span = match spans.remove(&span.key()) {
+            Some(twin) => merge(twin, span),
+            None => span,
+        };
+        spans.insert(span.key(), span);
+    }
+    Ok(spans)
 }
 
 /// Removes the rows of these identities from a table.

@@ -16,16 +16,18 @@ use crate::model::rollup::TraceRollup;
 use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
-use crate::store::columns::Filled;
+use crate::store::columns::{Filled, KEEPING};
 use crate::store::rows::{self, Reader, Selection};
 use crate::store::touched::{Touched, touched_by};
-use crate::store::{Detail, Result, Touch, TraceReader, filter};
+use crate::store::{Detail, Result, TraceReader, TraceRows, filter};
 
 /// Tables in one SELECT, well below SQLite's limit on a compound one.
 const TABLES: usize = 64;
 
-/// A trace's touch, on a row for each of the tables in which its spans may be.
-pub(super) const SELECT_TABLES: &str = "SELECT touched, name, day, filled FROM traces \
+/// What became of a trace, on a row for each of the tables in which its spans may be.
+pub(super) const SELECT_TABLES: &str = "SELECT spans_partial, spans_expired_at, \
+     (SELECT count(*) FROM pins WHERE pins.trace_id = traces.trace_id AND pins.tenant = traces.tenant) AS pinned, \
+     name, day, filled FROM traces \
      JOIN span_tables ON day IS NULL OR day BETWEEN first_day AND last_day WHERE trace_id = ? AND tenant = ?";
 
 #[async_trait]
@@ -36,12 +38,12 @@ impl TraceReader for Sqlite {
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> Result<Vec<Span>> {
+    ) -> Result<TraceRows> {
         let failed = failed("read a trace");
         let mut transaction = self.readers.begin().await.map_err(failed)?;
         let read = self.rows_of_trace(&mut transaction, tenant, trace_id, detail, limit).await?;
         transaction.commit().await.map_err(failed)?;
-        Ok(read.map(|(_, rows)| rows).unwrap_or_default())
+        Ok(read)
     }
 
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>> {
@@ -72,28 +74,28 @@ impl TraceReader for Sqlite {
 }
 
 impl Sqlite {
-    /// The rows of a trace with its touch, `None` if no such trace is known. To be called inside a transaction: the days
-    /// to look in and the rows must be of one state.
-    pub(super) async fn rows_of_trace(
+    /// The rows of a trace. To be called inside a transaction: the days to look in and the rows must be of one state.
+    async fn rows_of_trace(
         &self,
         connection: &mut SqliteConnection,
         tenant: &TenantId,
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> Result<Option<(Touch, Vec<Span>)>> {
+    ) -> Result<TraceRows> {
         const DOING: &str = "read a trace";
+        const COLUMNS: [&str; 6] = [KEEPING[0], KEEPING[1], KEEPING[2], "name", "day", "filled"];
         let query = sqlx::query(SELECT_TABLES).bind(&trace_id.as_bytes()[..]).bind(tenant.as_str());
-        let mut touch = None;
+        let mut keeping = None;
         let (mut tables, mut filled) = (Vec::new(), Filled::default());
         for row in query.fetch_all(&mut *connection).await.map_err(failed(DOING))? {
-            let mut cells = Reader::new(&row, &["touched", "name", "day", "filled"], DOING);
-            touch = Some(Touch(cells.required_int()?));
+            let mut cells = Reader::new(&row, &COLUMNS, DOING);
+            keeping = Some(cells.keeping()?);
             let (table, by_its_rows) = Tables::entry(&mut cells)?;
             tables.push(table);
             filled = filled.union(by_its_rows);
         }
-        let Some(touch) = touch else { return Ok(None) };
+        let Some(keeping) = keeping else { return Ok(TraceRows::default()) };
 
         let selection = Selection::new(filled, detail);
         let mut found = Vec::new();
@@ -108,7 +110,7 @@ impl Sqlite {
                 found.push(selection.span(&row, DOING)?);
             }
         }
-        Ok(Some((touch, resources::attach(&self.resources, connection, found).await?)))
+        Ok(TraceRows { rows: resources::attach(&self.resources, connection, found).await?, keeping })
     }
 }
 

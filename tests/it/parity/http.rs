@@ -52,7 +52,8 @@ impl Services {
         });
         let servers = vec![("SQLite", sqlite), ("PostgreSQL", postgres.await)];
         let reference = Reference::default().ready().await;
-        let queries = Queries::new(reference.traces.clone(), clock.clone(), DEFAULT_DEADLINE_NS);
+        let queries =
+            Queries::new(reference.traces.clone(), reference.pins.clone(), clock.clone(), DEFAULT_DEADLINE_NS);
         Self { clock, servers, reference, queries }
     }
 

@@ -63,7 +63,7 @@ async fn rows(stores: &Stores, tenant: &TenantId, trace_id: TraceId, detail: Det
     let question = format!("rows of trace {trace_id} of {tenant}, {detail:?}");
     let mut read = Vec::new();
     for (name, store) in stores.each() {
-        let rows = store.traces.trace_rows(tenant, trace_id, detail, ALL).await.unwrap();
+        let rows = store.traces.trace_rows(tenant, trace_id, detail, ALL).await.unwrap().rows;
         read.push((name, answers::trace(tenant, trace_id, rows, detail)));
     }
     compare(&question, &read);
@@ -71,8 +71,8 @@ async fn rows(stores: &Stores, tenant: &TenantId, trace_id: TraceId, detail: Det
 
 async fn first_rows(stores: &Stores, tenant: &TenantId, trace_id: TraceId, detail: Detail, limit: usize) {
     for (name, store) in stores.each() {
-        let all = store.traces.trace_rows(tenant, trace_id, detail, ALL).await.unwrap();
-        let some = store.traces.trace_rows(tenant, trace_id, detail, limit).await.unwrap();
+        let all = store.traces.trace_rows(tenant, trace_id, detail, ALL).await.unwrap().rows;
+        let some = store.traces.trace_rows(tenant, trace_id, detail, limit).await.unwrap().rows;
         some_of(&format!("rows of trace {trace_id} of {tenant}, {detail:?}"), name, &some, &all, limit);
     }
 }
@@ -194,6 +194,7 @@ fn any_query(traffic: &Traffic, dice: &mut Dice) -> TraceQuery {
     };
     let (from, to, at) = (instant(), instant(), instant());
     TraceQuery {
+        trace_id: None,
         service,
         status: dice.one_in(3).then(|| Outcome::ALL[dice.below(Outcome::ALL.len() as u64) as usize]),
         execution_id,

@@ -114,7 +114,7 @@ pub async fn write(store: &Store, records: impl IntoIterator<Item = Span>) {
 }
 
 pub async fn rows(store: &Store, trace: u64) -> Vec<Span> {
-    store.traces.trace_rows(&tenant(), trace_id(trace), Detail::Full, 100_000).await.unwrap()
+    store.traces.trace_rows(&tenant(), trace_id(trace), Detail::Full, 100_000).await.unwrap().rows
 }
 
 /// The spans of a trace, folded, as they read: an ended span keeps no last sign of life.

@@ -46,6 +46,7 @@ pub fn rollup(trace: u64, started_at: UnixNanos) -> TraceRollup {
         output_tokens: None,
         cost_pico: None,
         query: None,
+        keeping: Default::default(),
         metadata: Attributes::default(),
     }
 }

@@ -31,7 +31,7 @@ pub async fn every_field_of_a_span_is_read_back(store: &Store) {
 pub async fn an_outline_leaves_out_what_is_heavy(store: &Store) {
     let span = full(1, 1);
     write(store, [span.clone()]).await;
-    let outline = store.traces.trace_rows(&tenant(), trace_id(1), Detail::Outline, 10).await.unwrap();
+    let outline = store.traces.trace_rows(&tenant(), trace_id(1), Detail::Outline, 10).await.unwrap().rows;
     let mut expected = span.clone();
     expected.attributes = Attributes::default();
     expected.resource = None;
@@ -91,7 +91,7 @@ pub async fn ids_of_both_widths_are_kept(store: &Store) {
         })
         .collect();
     write(store, all.clone()).await;
-    let read = store.traces.trace_rows(&tenant(), low_half, Detail::Full, 10).await.unwrap();
+    let read = store.traces.trace_rows(&tenant(), low_half, Detail::Full, 10).await.unwrap().rows;
     assert_eq!(spans_by_id(read), spans_by_id(all));
 }
 
@@ -203,7 +203,7 @@ pub async fn tenants_do_not_see_each_other(store: &Store) {
     write(store, [of(&red, "red", Status::Running), of(&blue, "blue", Status::Running)]).await;
     write(store, [of(&red, "red", Status::Completed)]).await;
     for (tenant, status) in [(&red, Status::Completed), (&blue, Status::Running)] {
-        let rows = store.traces.trace_rows(tenant, trace_id(1), Detail::Full, 10).await.unwrap();
+        let rows = store.traces.trace_rows(tenant, trace_id(1), Detail::Full, 10).await.unwrap().rows;
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].service(), rows[0].status), (Some(tenant.as_str()), status));
         assert_eq!(store.traces.traces_of_execution(tenant, "123", 10).await.unwrap(), [trace_id(1)]);
@@ -211,7 +211,7 @@ pub async fn tenants_do_not_see_each_other(store: &Store) {
         assert_eq!(page.items.len(), 1);
     }
     let nobody = TenantId::new("nobody");
-    assert!(store.traces.trace_rows(&nobody, trace_id(1), Detail::Full, 10).await.unwrap().is_empty());
+    assert!(store.traces.trace_rows(&nobody, trace_id(1), Detail::Full, 10).await.unwrap().rows.is_empty());
     assert!(store.traces.traces_of_execution(&nobody, "123", 10).await.unwrap().is_empty());
     assert!(store.traces.search_traces(&nobody, &super::searching::everything()).await.unwrap().items.is_empty());
     assert!(store.rollups.rows_to_settle(&[(nobody, trace_id(1))], 10).await.unwrap().traces.is_empty());
@@ -224,7 +224,7 @@ pub async fn no_more_rows_are_read_than_the_limit_and_one(store: &Store) {
     });
     write(store, spans).await;
     for (limit, count) in [(0, 1), (5, 6), (19, 20), (20, 20), (usize::MAX, 20)] {
-        let rows = store.traces.trace_rows(&tenant(), trace_id(1), Detail::Outline, limit).await.unwrap();
+        let rows = store.traces.trace_rows(&tenant(), trace_id(1), Detail::Outline, limit).await.unwrap().rows;
         assert_eq!(rows.len(), count, "limit {limit}");
     }
 }

@@ -12,15 +12,15 @@ use async_trait::async_trait;
 use tracefall::model::attributes::Attributes;
 use tracefall::model::ids::TraceId;
 use tracefall::model::merge::fold;
-use tracefall::model::rollup::TraceRollup;
+use tracefall::model::rollup::{Keeping, TraceRollup};
 use tracefall::model::search::{Cursor, Page, TraceQuery};
 use tracefall::model::span::{Field, Fields, Outcome, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::store::error::Cause;
 use tracefall::store::{
-    Checkpoints, DeadLetter, Detail, Maintenance, MigrationState, Result, RollupStore, SpanWriter, Store, StoreError,
-    StoreSize, ToSettle, Touch, TraceReader,
+    Checkpoints, Cleared, DeadLetter, Detail, Due, KeepBy, Maintenance, MigrationState, Pin, Pins, Place, Result,
+    Retention, RollupStore, SpanWriter, Store, StoreError, StoreSize, ToSettle, Touch, TraceReader, TraceRows,
 };
 
 use crate::store_suite::Home;
@@ -34,6 +34,8 @@ enum Event {
     DeadLetters(usize),
     /// A job's name, and how far it has come.
     Reached(String, String),
+    Pinned(TenantId, Pin),
+    Unpinned(TenantId, TraceId),
 }
 
 /// All that was written since the way up; `None` before it.
@@ -52,7 +54,9 @@ impl Home for Reference {
             traces: opened.clone(),
             rollups: opened.clone(),
             checkpoints: opened.clone(),
-            maintenance: opened,
+            maintenance: opened.clone(),
+            retention: opened.clone(),
+            pins: opened,
             writers: 1,
             reads_apart: false,
         }
@@ -203,7 +207,7 @@ fn traces(events: &[Event]) -> BTreeMap<(TenantId, TraceId), Row> {
                     }
                 }
             }
-            Event::DeadLetters(_) | Event::Reached(..) => {}
+            Event::DeadLetters(_) | Event::Reached(..) | Event::Pinned(..) | Event::Unpinned(..) => {}
         }
     }
     rows
@@ -250,10 +254,12 @@ impl TraceReader for Opened {
         trace_id: TraceId,
         detail: Detail,
         limit: usize,
-    ) -> Result<Vec<Span>> {
+    ) -> Result<TraceRows> {
         self.ask("read a trace", |events| {
             let spans = spans(events, |record| record.trace_id == trace_id && record.tenant == *tenant);
-            spans.into_iter().take(limit.saturating_add(1)).map(|span| at_detail(span, detail)).collect()
+            let rows = spans.into_iter().take(limit.saturating_add(1)).map(|span| at_detail(span, detail)).collect();
+            let pinned = pins(events, tenant).iter().any(|pin| pin.trace_id == trace_id);
+            TraceRows { rows, keeping: Keeping { pinned, ..Keeping::default() } }
         })
     }
 
@@ -268,13 +274,16 @@ impl TraceReader for Opened {
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         self.ask("search traces", |events| {
             let mut found = Vec::new();
+            let pinned: Vec<TraceId> = pins(events, tenant).iter().map(|pin| pin.trace_id).collect();
             for (row, spans) in newest_first(events, tenant) {
-                let listed = row.listed(&spans, query.silent_before);
+                let mut listed = row.listed(&spans, query.silent_before);
+                listed.keeping.pinned = pinned.contains(&listed.trace_id);
                 let place = Cursor { started_at: listed.started_at, trace_id: listed.trace_id };
                 let is = |field, wanted: &Option<String>| {
                     wanted.as_ref().is_none_or(|wanted| carries(&row, &spans, field, wanted))
                 };
-                let wanted = query.service.as_ref().is_none_or(|service| listed.services.contains(service))
+                let wanted = query.trace_id.is_none_or(|wanted| wanted == place.trace_id)
+                    && query.service.as_ref().is_none_or(|service| listed.services.contains(service))
                     && query.status.is_none_or(|status| listed.status == status)
                     && is(Field::ExecutionId, &query.execution_id)
                     && is(Field::JobId, &query.job_id)
@@ -372,5 +381,82 @@ impl Maintenance for Opened {
 
     async fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What is pinned, the newest first.
+fn pins(events: &[Event], tenant: &TenantId) -> Vec<Pin> {
+    let mut pins: Vec<Pin> = Vec::new();
+    for event in events {
+        match event {
+            Event::Pinned(of, pin) if of == tenant && pins.iter().all(|known| known.trace_id != pin.trace_id) => {
+                pins.push(pin.clone());
+            }
+            Event::Unpinned(of, trace_id) if of == tenant => pins.retain(|pin| pin.trace_id != *trace_id),
+            _ => {}
+        }
+    }
+    pins.sort_by_key(|pin| (std::cmp::Reverse(pin.pinned_at), pin.trace_id));
+    pins
+}
+
+#[async_trait]
+impl Pins for Opened {
+    async fn pin(&self, tenant: &TenantId, trace_id: TraceId, at: UnixNanos) -> Result<Option<Pin>> {
+        if !self.ask("pin a trace", |events| traces(events).contains_key(&(tenant.clone(), trace_id)))? {
+            return Ok(None);
+        }
+        self.note("pin a trace", Event::Pinned(tenant.clone(), Pin { trace_id, pinned_at: at }))?;
+        Ok(self.pins(tenant, usize::MAX).await?.into_iter().find(|pin| pin.trace_id == trace_id))
+    }
+
+    async fn unpin(&self, tenant: &TenantId, trace_id: TraceId) -> Result<bool> {
+        let was = self.pins(tenant, usize::MAX).await?.iter().any(|pin| pin.trace_id == trace_id);
+        self.note("unpin a trace", Event::Unpinned(tenant.clone(), trace_id))?;
+        Ok(was)
+    }
+
+    async fn pins(&self, tenant: &TenantId, limit: usize) -> Result<Vec<Pin>> {
+        self.ask("list pins", |events| pins(events, tenant).into_iter().take(limit).collect())
+    }
+}
+
+/// It forgets nothing for its age: what must be left of the others is worked out where that is tested.
+#[async_trait]
+impl Retention for Opened {
+    async fn lease(&self, _name: &str, _holder: &str, _now: UnixNanos, _until: UnixNanos) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn days_before(&self, _day: u32) -> Result<Vec<u32>> {
+        Ok(Vec::new())
+    }
+
+    async fn close_days(&self, _before: u32) -> Result<()> {
+        Ok(())
+    }
+
+    async fn clear(&self, _place: Place, _after: Option<TraceId>, _keep_by: &KeepBy) -> Result<Cleared> {
+        Ok(Cleared::default())
+    }
+
+    async fn drop_day(&self, _day: u32, _keep_by: &KeepBy) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn note_expired(&self, _after: Option<TraceId>, _now: UnixNanos) -> Result<Option<TraceId>> {
+        Ok(None)
+    }
+
+    async fn remove_others(&self, _keep_by: &KeepBy, _resources: bool) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn shrink(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn due(&self, _keep_by: &KeepBy) -> Result<Vec<Due>> {
+        Ok(Vec::new())
     }
 }

@@ -2,7 +2,8 @@
 -- PostgreSQL's least and greatest pass over NULL. No indexed column of a known and unsettled trace changes, unless an
 -- earlier start is told. Without a day no start was told, and started_at is when the trace was heard of, which the first
 -- start that is told replaces. has_open is the row's own, not what a look at open_spans would say: this statement may
--- have waited for another writer's commit, which its snapshot does not show.
+-- have waited for another writer's commit, which its snapshot does not show. A trace whose spans were removed for
+-- their age has its last roll-up: it stays settled, and what comes late is a part of it.
 INSERT INTO tracefall.traces AS known
     (trace_id, tenant, first_day, last_day, started_at, started_ns, ended_at, ended_ns, created_at, has_open)
 SELECT trace_id, tenant, date '1970-01-01' + first_day, date '1970-01-01' + last_day, started_at, started_ns, ended_at,
@@ -12,7 +13,12 @@ FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[], $5::timestamptz[], $6:
     AS told (trace_id, tenant, first_day, last_day, started_at, started_ns, ended_at, ended_ns, created_at, has_open)
 ON CONFLICT (trace_id, tenant) DO UPDATE SET
     touched = known.touched + 1,
-    unsettled = true,
+    settled = CASE WHEN known.spans_partial OR known.spans_expired_at IS NOT NULL THEN known.touched + 1
+        ELSE known.settled END,
+    unsettled = NOT known.spans_partial AND known.spans_expired_at IS NULL,
+    spans_partial = known.spans_partial OR known.spans_expired_at IS NOT NULL,
+    spans_expired_at = NULL,
+    spans_expired_ns = NULL,
     has_open = known.has_open OR excluded.has_open,
     first_day = least(known.first_day, excluded.first_day),
     last_day = greatest(known.last_day, excluded.last_day),
