@@ -1,9 +1,11 @@
 //! The whole path against the bare store: JSON over HTTP into committed rows of the embedded store, beside rusqlite
 //! writing the same rows into the same tables. Interleaved rounds on one machine; ratios are what to quote.
 //!
-//! `scripts/bench` runs it. `INGEST_SPANS` (spans a round) and `INGEST_ROUNDS` change its size.
+//! `scripts/bench` runs it. `INGEST_SPANS` (spans a round) and `INGEST_ROUNDS` change its size; with `INGEST_REQUESTS` the
+//! shapes of requests are measured instead.
 
 mod load;
+mod requests;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,9 @@ const REFERENCE_BATCH: usize = 10_000;
 async fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
+    }
+    if std::env::var_os("INGEST_REQUESTS").is_some() {
+        return requests::run().await;
     }
     let spans = number("INGEST_SPANS", 200_000);
     let rounds = number("INGEST_ROUNDS", 5);

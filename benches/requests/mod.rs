@@ -1,13 +1,9 @@
 //! How the shape of requests and the journal's policy matter: requests of 1 to 1 000 spans over 1 to 64 connections, the
 //! time to the acknowledgement at half and at nine tenths of the rate, and from there to being readable. Embedded store.
-//!
-//! `scripts/bench requests` runs it.
-
-mod load;
 
 use std::time::{Duration, Instant};
 
-use load::{AS_IT_COMES, CONNECTIONS, Rows, SPANS_PER_REQUEST, Server, Traffic};
+use crate::load::{self, AS_IT_COMES, CONNECTIONS, Rows, SPANS_PER_REQUEST, Server, Traffic};
 
 /// Spans of a measurement: fewer where each is a request.
 const SPANS: usize = 100_000;
@@ -19,11 +15,7 @@ const POLICIES: [(&str, &[(&str, &str)]); 4] = [
     ("fsync always", &[("TRACEFALL__JOURNAL__FSYNC", "always")]),
 ];
 
-#[tokio::main]
-async fn main() {
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return;
-    }
+pub async fn run() {
     println!("spans/s (CPU µs a span, of the service)");
     for size in [1, 10, 100, 1_000] {
         let rows = Rows::new(SPANS.min(size * REQUESTS), size as u64);
