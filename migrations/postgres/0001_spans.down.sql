@@ -1,6 +1,11 @@
 -- The partitions of spans go with it.
 DROP FUNCTION tracefall.cleanup_old_traces(integer);
+DROP VIEW tracefall.deployment_trace_span;
+DROP VIEW tracefall.trace_spans_health;
+DROP VIEW tracefall.trace_waterfall;
 DROP VIEW tracefall.trace_spans;
+DROP FUNCTION tracefall.spans_health();
+DROP FUNCTION tracefall.waterfall_of(uuid, timestamptz, timestamptz, text);
 DROP TABLE tracefall.checkpoints;
 DROP TABLE tracefall.leases;
 DROP TABLE tracefall.dead_letters;
