@@ -692,36 +692,44 @@ CROSS JOIN json_each((
     FROM lines
 )) AS line;
 
--- Totals of the store. Spans are counted by an index; those of the last day and hour by the roll-ups of traces that were
--- first heard of in that time; the average is that of the 200 newest traces.
+-- Totals of the store, by the roll-ups: a walk through the list of traces, and through the spans of those that have none
+-- yet. Spans of the last day and hour are those of traces that were first heard of in that time; the average is that of
+-- the 200 newest traces. (MATERIALIZED makes SQLite look into the tables of the days by their indexes.)
 CREATE VIEW trace_spans_health AS
-WITH recent AS (
-    SELECT created_at, CASE WHEN settled >= touched THEN span_count ELSE
-        (SELECT count(*) FROM (SELECT 1 FROM spans WHERE spans.trace_id = traces.trace_id AND spans.tenant = traces.tenant))
-        + (SELECT count(*) FROM open_spans
-            WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = traces.tenant) END AS span_count
+WITH counted AS MATERIALIZED (
+    SELECT created_at, CASE WHEN settled >= touched THEN span_count ELSE (
+            WITH rows AS MATERIALIZED (
+                SELECT 1 FROM spans WHERE spans.trace_id = traces.trace_id AND spans.tenant = traces.tenant
+                UNION ALL
+                SELECT 1 FROM open_spans WHERE open_spans.trace_id = traces.trace_id AND open_spans.tenant = traces.tenant
+            )
+            SELECT count(*) FROM rows
+        ) END AS span_count
     FROM traces
-    WHERE created_at > (unixepoch() - 86400) * 1000000000
+),
+newest AS (
+    SELECT (
+            WITH rows AS MATERIALIZED (
+                SELECT duration_ns FROM spans WHERE spans.trace_id = traces.trace_id AND spans.tenant = traces.tenant
+            )
+            SELECT json_array(sum(duration_ns), count(duration_ns)) FROM rows
+        ) AS durations
+    FROM (SELECT trace_id, tenant FROM traces ORDER BY rowid DESC LIMIT 200) AS traces
 ),
 size AS (
     SELECT (page_count - freelist_count) * page_size / 1024 AS kib
     FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 )
 SELECT
-    (SELECT count(*) FROM spans) + (SELECT count(*) FROM open_spans) AS total_spans,
-    (SELECT coalesce(sum(span_count), 0) FROM recent) AS spans_last_24h,
-    (SELECT coalesce(sum(span_count), 0) FROM recent WHERE created_at > (unixepoch() - 3600) * 1000000000)
-        AS spans_last_hour,
+    coalesce(sum(span_count), 0) AS total_spans,
+    coalesce(sum(span_count) FILTER (WHERE created_at > (unixepoch() - 86400) * 1000000000), 0) AS spans_last_24h,
+    coalesce(sum(span_count) FILTER (WHERE created_at > (unixepoch() - 3600) * 1000000000), 0) AS spans_last_hour,
     -- Not known without reading all of the file.
     NULL AS table_size,
-    CASE WHEN kib < 10240 THEN kib || ' kB' ELSE kib / 1024 || ' MB' END AS total_size_with_indexes,
-    (SELECT count(*) FROM traces) AS unique_traces,
-    (SELECT avg(duration_ns) / 1e6 FROM (
-        SELECT spans.duration_ns
-        FROM (SELECT trace_id, tenant FROM traces ORDER BY rowid DESC LIMIT 200) AS newest
-        JOIN spans ON spans.trace_id = newest.trace_id AND spans.tenant = newest.tenant
-    )) AS avg_duration_ms
-FROM size;
+    (SELECT CASE WHEN kib < 10240 THEN kib || ' kB' ELSE kib / 1024 || ' MB' END FROM size) AS total_size_with_indexes,
+    count(*) AS unique_traces,
+    (SELECT sum(durations ->> 0) / (1e6 * sum(durations ->> 1)) FROM newest) AS avg_duration_ms
+FROM counted;
 
 -- Spans of deployments, under the names that a deployment platform gives them.
 CREATE VIEW deployment_trace_span AS

@@ -1,6 +1,7 @@
 //! The GRANT statements for roles that use a PostgreSQL store without owning it. Pure text: an administrator reads it,
 //! then runs it.
 
+use super::published::VIEWS;
 use super::{Result, StoreError};
 use crate::settings::store::{StoreLocation, StoreSettings};
 
@@ -26,10 +27,12 @@ pub fn grants(settings: &StoreSettings, writer: &str, reader: &str) -> Result<St
         return Err(refused("a role has a name without control characters"));
     }
     let schema = quoted(&to.schema);
-    let (writer, reader) = (quoted(writer), quoted(reader));
     let tables =
         |names: &[&str]| names.iter().map(|name| format!("{schema}.{}", quoted(name))).collect::<Vec<_>>().join(", ");
     let (written, emptied) = (tables(&WRITTEN), tables(&EMPTIED));
+    // What stands around the block must not be in it.
+    let body =
+        (0..).map(|number| format!("$views{number}$")).find(|tag| !writer.contains(tag) && !reader.contains(tag));
     Ok(format!(
         "-- To be run by the role that migrates (store.admin_url), after `tracefall migrate up`.\n\
          -- The roles have to exist:  CREATE ROLE {writer} LOGIN;  CREATE ROLE {reader} LOGIN;\n\
@@ -39,9 +42,25 @@ pub fn grants(settings: &StoreSettings, writer: &str, reader: &str) -> Result<St
          GRANT INSERT, UPDATE ON {written} TO {writer};\n\
          GRANT DELETE ON {emptied} TO {writer};\n\
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {writer};\n\
+         -- The views for people call functions.\n\
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {writer}, {reader};\n\
          -- Tables that this role makes later, such as the partitions of days to come.\n\
          ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {writer}, {reader};\n\
-         COMMIT;\n"
+         ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT EXECUTE ON FUNCTIONS TO {writer}, {reader};\n\
+         -- The views that `migrate up --compat-views` made.\n\
+         DO {body} DECLARE name text; BEGIN\n\
+         FOREACH name IN ARRAY ARRAY[{views}] LOOP\n\
+         IF obj_description(to_regclass('public.' || name), 'pg_class') = {mark} || name THEN\n\
+         EXECUTE format('GRANT SELECT ON public.%I TO %I, %I', name, {writer_text}, {reader_text});\n\
+         END IF; END LOOP; END {body};\n\
+         COMMIT;\n",
+        views = VIEWS.map(|name| format!("'{name}'")).join(", "),
+        mark = literal(&super::published::mark(&to.schema, "")),
+        writer_text = literal(writer),
+        reader_text = literal(reader),
+        body = body.unwrap_or_default(),
+        writer = quoted(writer),
+        reader = quoted(reader),
     ))
 }
 
@@ -49,6 +68,12 @@ pub fn grants(settings: &StoreSettings, writer: &str, reader: &str) -> Result<St
 /// Source: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL takes it, whatever `standard_conforming_strings` says.
+/// Source: <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-STRINGS-ESCAPE>.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod filter;
 pub mod foreign;
 mod grants;
 mod postgres;
+mod published;
 mod resources;
 mod retention;
 mod rows;
@@ -22,6 +23,7 @@ use async_trait::async_trait;
 
 pub use error::StoreError;
 pub use grants::grants;
+pub use published::{Publication, Published};
 pub use retention::{Cleared, Due, KeepBy, Pin, Pins, Place, Retention};
 
 use crate::model::ids::TraceId;
@@ -221,7 +223,11 @@ pub trait Maintenance: Send + Sync {
     /// Applies every migration not yet applied, to a store that [`Maintenance::make`] has made.
     async fn migrate_up(&self) -> Result<()>;
 
-    /// Reverts everything down to nothing: all our tables, with all data.
+    /// Publishes the views for people under their own names where others keep theirs too: in PostgreSQL's schema
+    /// `public`. Never over what has such a name already. Every migration must be applied.
+    async fn publish_views(&self) -> Result<Vec<Published>>;
+
+    /// Reverts everything down to nothing: all our tables, with all data, and the views that were published.
     async fn migrate_down(&self) -> Result<()>;
 
     /// Every known migration, oldest first, with whether it is applied.

@@ -15,6 +15,7 @@ mod neighbours;
 mod parity;
 mod pipeline;
 mod retention;
+mod sql;
 mod store_suite;
 mod support;
 mod wire;

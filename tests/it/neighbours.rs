@@ -87,6 +87,9 @@ async fn what_others_keep_in_the_database_is_not_touched() {
     let up = tracefall_on(&database, &["migrate", "up"]);
     assert!(up.contains("applied") && !up.contains("pending"), "{up}");
     assert_eq!(theirs(), public, "after the way up");
+    let published = tracefall_on(&database, &["migrate", "up", "--compat-views"]);
+    assert_eq!(published.matches("skipped").count(), 4, "{published}");
+    assert_eq!(theirs(), public, "after our views were to be published");
     assert_eq!(database.sql(QUESTIONS), answers);
 
     serve(|command| {

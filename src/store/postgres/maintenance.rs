@@ -9,11 +9,12 @@ use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
 
 use super::days;
 use super::pool::Held;
+use super::published;
 use super::work::{Mode, Work};
 use super::{Postgres, Schema, failed};
 use crate::model::time::UnixNanos;
 use crate::store::rows::Reader;
-use crate::store::{Maintenance, MigrationState, Result, StoreError, StoreSize};
+use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, StoreSize};
 
 /// Version, name, up, down; oldest first. One that was released is never edited.
 const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
@@ -63,6 +64,10 @@ impl Maintenance for Postgres {
             return Ok(());
         }
         self.limits.hold_long("migrate up", self.up()).await
+    }
+
+    async fn publish_views(&self) -> Result<Vec<Published>> {
+        self.limits.hold_long("publish the views", self.publish()).await
     }
 
     async fn migrate_down(&self) -> Result<()> {
@@ -149,6 +154,16 @@ impl Postgres {
         Ok(())
     }
 
+    async fn publish(&self) -> Result<Vec<Published>> {
+        const DOING: &str = "publish the views";
+        let mut connection = self.admin.acquire(DOING).await?;
+        let mut transaction = self.alone(&mut connection, DOING).await?;
+        let published = published::publish(&mut transaction, &self.schema, DOING).await?;
+        transaction.commit().await.map_err(failed(DOING))?;
+        connection.give_back();
+        Ok(published)
+    }
+
     async fn down(&self) -> Result<()> {
         const DOING: &str = "migrate down";
         let history = self.schema.history();
@@ -157,6 +172,7 @@ impl Postgres {
         if !has(&mut transaction, "SELECT to_regclass($1)::text", &history, DOING).await? {
             return Ok(());
         }
+        published::withdraw(&mut transaction, &self.schema, DOING).await?;
         let applied = applied(&mut transaction, &history, DOING).await?;
         let migrator = self.schema.migrator();
         let down = migrator.iter().rev().filter(|migration| migration.migration_type.is_down_migration());

@@ -17,6 +17,7 @@ mod pins;
 #[cfg(test)]
 mod plans;
 mod pool;
+mod published;
 mod resources;
 mod retention;
 mod rollups;

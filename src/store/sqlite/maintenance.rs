@@ -13,8 +13,9 @@ use super::tables::{self, Tables};
 use super::{Sqlite, failed};
 use crate::model::time::UnixNanos;
 use crate::store::error::Cause;
+use crate::store::published::{Publication, VIEWS};
 use crate::store::rows::Reader;
-use crate::store::{Maintenance, MigrationState, Result, StoreError, StoreSize};
+use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, StoreSize};
 
 /// Where the applied migrations are noted.
 const HISTORY: &str = "tracefall_migrations";
@@ -53,6 +54,10 @@ impl Maintenance for Sqlite {
 
     async fn migrate_up(&self) -> Result<()> {
         migrator().run(&self.writer).await.map_err(|error| migration_failed("migrate up", error))
+    }
+
+    async fn publish_views(&self) -> Result<Vec<Published>> {
+        Ok(VIEWS.map(|name| Published { name, outcome: Publication::Native }).to_vec())
     }
 
     async fn migrate_down(&self) -> Result<()> {
