@@ -619,7 +619,7 @@ SELECT
         CASE WHEN timed.is_orphan THEN 'orphan' END,
         CASE WHEN timed.is_cut THEN 'cycle' END,
         CASE WHEN timed.is_open THEN 'open' END,
-        CASE WHEN timed.is_suspect AND NOT timed.is_placeholder THEN 'clock_suspect' END,
+        CASE WHEN timed.is_suspect THEN 'clock_suspect' END,
         CASE WHEN timed.depth = 999 AND EXISTS (SELECT FROM rooted WHERE rooted.hung = timed.span_id) THEN 'truncated' END
     ), ''),
     timed.error_type,

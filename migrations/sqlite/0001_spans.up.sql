@@ -679,7 +679,7 @@ CROSS JOIN json_each((
             || CASE WHEN is_orphan THEN 'orphan ' ELSE '' END
             || CASE WHEN is_cut THEN 'cycle ' ELSE '' END
             || CASE WHEN fields ->> 8 THEN 'open ' ELSE '' END
-            || CASE WHEN is_suspect AND NOT is_placeholder THEN 'clock_suspect ' ELSE '' END
+            || CASE WHEN is_suspect THEN 'clock_suspect ' ELSE '' END
             || CASE WHEN is_truncated THEN 'truncated' ELSE '' END
         ), ''),
         fields ->> 15,

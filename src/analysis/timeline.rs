@@ -63,13 +63,15 @@ impl Timeline {
     /// - A span of unknown start is drawn at its end without length, or where its parent starts if it has no end
     ///   either; if it told a duration, that long.
     /// - A span that has ended at an unknown time lasts as long as its children show.
-    /// - A placeholder spans its orphans.
+    /// - A placeholder spans its orphans, and is as suspect as all of them.
     pub fn new(trace: &Trace, tree: &Tree, now: UnixNanos, deadline_ns: i64) -> Self {
         let alive = last_signs_of_life(trace, tree, now);
         let mut slots = vec![Slot::at(now); tree.node_count()];
         for &node in tree.pre_order() {
             slots[node] = if tree.is_placeholder(node) {
-                Slot::at(earliest_start(trace, tree.children(node), now))
+                let orphans = tree.children(node);
+                let clock_suspect = orphans.iter().all(|orphan| is_clock_suspect(&trace.spans[*orphan], now));
+                Slot { clock_suspect, ..Slot::at(earliest_start(trace, orphans, now)) }
             } else {
                 let parent_start = tree.parent(node).map(|parent| slots[parent].start);
                 place(&trace.spans[node], parent_start, alive[node], now, deadline_ns)

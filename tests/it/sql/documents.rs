@@ -49,7 +49,7 @@ async fn send(server: &TestServer) {
     server.store(&serde_json::from_str(DEPLOYMENT).unwrap()).await;
     let settled = |list: &Value| {
         let traces = list["traces"].as_array().unwrap();
-        traces.len() == 4 && traces.iter().all(|trace| trace["span_count"] != 0)
+        traces.len() == 5 && traces.iter().all(|trace| trace["span_count"] != 0)
     };
     server.read_until("/v1/traces", settled).await;
 }
@@ -73,7 +73,7 @@ fn check_health(health: &Value) {
     for column in ["total_spans", "spans_last_24h", "spans_last_hour"] {
         assert_eq!(health[column], spans, "{column}: {health}");
     }
-    assert_eq!(health["unique_traces"], 4);
+    assert_eq!(health["unique_traces"], 5);
     assert!(health["avg_duration_ms"].as_f64().is_some_and(|ms| ms > 100.0), "{health}");
     assert!(health["total_size_with_indexes"].as_str().is_some_and(|size| size.ends_with("kB")), "{health}");
 }
