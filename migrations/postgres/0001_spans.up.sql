@@ -483,11 +483,12 @@ linked AS MATERIALIZED (
 ),
 -- A placeholder stands where its first orphan does.
 node AS MATERIALIZED (
-    SELECT span_id, under, at_ns, heard_ns, place, is_suspect, is_orphan, false AS is_placeholder
+    SELECT span_id, under, at_ns, heard_ns, place, is_suspect, is_suspect AS goes_last, is_orphan,
+        false AS is_placeholder
     FROM linked
     UNION ALL
     SELECT under, NULL, coalesce(min(at_ns) FILTER (WHERE NOT is_suspect), min(at_ns)), min(heard_ns), min(place),
-        bool_and(is_suspect), false, true
+        bool_and(is_suspect), min(2 * place + is_suspect::int) % 2 = 1, false, true
     FROM linked
     WHERE is_orphan
     GROUP BY under
@@ -510,7 +511,7 @@ rooted AS MATERIALIZED (
     SELECT *, row_number() OVER (
             PARTITION BY hung
             ORDER BY CASE WHEN hung IS NOT NULL THEN 0 WHEN is_placeholder THEN 1 WHEN is_cut THEN 2 ELSE 0 END,
-                hung IS NULL AND is_suspect, place
+                hung IS NULL AND goes_last, place
         ) AS number
     FROM (
         SELECT node.*, cut.origin IS NOT NULL AS is_cut, CASE WHEN cut.origin IS NULL THEN under END AS hung

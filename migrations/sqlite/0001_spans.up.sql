@@ -379,8 +379,9 @@ SELECT
 FROM rows;
 
 -- The spans of a trace as a tree, in pre-order: as the waterfall over HTTP, but that spans below the 1000th level are left
--- out. What is computed is handed on from step to step as JSON in a column, since SQLite computes a named subquery anew, as
--- a whole, wherever its name stands.
+-- out. It is computed in steps. Each hands its result on as a JSON array of one value, mostly an object by span id, which
+-- the next ones find in the column json as it is. (A named subquery in its place would be computed anew, as a whole,
+-- wherever its name stands, and one that depends on the trace is never joined by an index.)
 CREATE VIEW trace_waterfall AS
 SELECT
     lower(hex(known.trace_id)) AS trace_id,
@@ -429,7 +430,7 @@ FROM (
     WHERE settled < touched AND execution_id IS NULL
 ) AS known
 -- The spans, open and ended. Of the rows of one span the strongest counts, from the earliest start.
-CROSS JOIN json_each(json_array((
+CROSS JOIN json_each((
     WITH stored AS (
         SELECT span_id, parent_span_id, started_at, started_at + duration_ns AS ended_at, created_at,
             created_at AS seen_at, NULL AS deadline, duration_ns, revision, status, service, operation, span_type,
@@ -457,239 +458,240 @@ CROSS JOIN json_each(json_array((
             ) AS weakness
         FROM stored
     )
-    SELECT json_group_array(json_array(
-        lower(hex(span_id)), CASE WHEN parent_span_id IS NOT NULL THEN lower(hex(parent_span_id)) END,
+    SELECT json_array(json_group_object(lower(hex(span_id)), json_array(
+        CASE WHEN parent_span_id IS NOT NULL THEN lower(hex(parent_span_id)) END,
         first_at, ended_at, created_at, seen_at, deadline - seen_at, duration_ns, status IN ('pending', 'running'), status,
         service, operation, span_type, error_type, error_message, job_id, model, region, input_tokens, output_tokens,
         cost_pico,
         -- A time before 2000, or five minutes after it was heard of, cannot be right.
         coalesce(min(coalesce(first_at, ended_at), coalesce(ended_at, first_at)) < 946684800000000000, 0)
             OR coalesce(max(coalesce(first_at, ended_at), coalesce(ended_at, first_at)) - seen_at > 300000000000, 0)
-    ))
+    )))
     FROM ranked
     WHERE weakness = 1
-))) AS told
--- Each span, and each parent that no span has (a placeholder), with what it hangs under and its number among those there.
-CROSS JOIN json_each(json_array((
-    WITH RECURSIVE
-    span AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 1 AS parent_span_id, coalesce(value ->> 2, value ->> 3) AS at,
-            value ->> 4 AS created_at, value ->> 21 AS is_suspect,
-            row_number() OVER (ORDER BY coalesce(value ->> 2, value ->> 3) NULLS LAST, value ->> 0) AS place
-        FROM json_each(told.value)
-    ),
-    -- A parent of 64 bits may be one half of the only span id of 128 bits that has it.
-    halves AS (
+)) AS told
+-- A parent of 64 bits may be one half of the only span id of 128 bits that has it.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(half, span_id))
+    FROM (
         SELECT half, min(span_id) AS span_id
         FROM (
-            SELECT span_id, substr(span_id, 1, 16) AS half FROM span WHERE length(span_id) = 32
+            SELECT key AS span_id, substr(key, 1, 16) AS half FROM json_each(told.json, '$[0]') WHERE length(key) = 32
             UNION
-            SELECT span_id, substr(span_id, 17, 16) FROM span WHERE length(span_id) = 32
+            SELECT key, substr(key, 17, 16) FROM json_each(told.json, '$[0]') WHERE length(key) = 32
         )
         GROUP BY half
         HAVING count(*) = 1
-    ),
-    linked AS MATERIALIZED (
-        SELECT child.span_id, coalesce(parent.span_id, halves.span_id, child.parent_span_id) AS under,
-            child.parent_span_id IS NOT NULL AND parent.span_id IS NULL AND halves.span_id IS NULL AS is_orphan,
-            child.at, child.created_at, child.is_suspect, child.place
-        FROM span AS child
-        LEFT JOIN span AS parent ON parent.span_id = child.parent_span_id
-        LEFT JOIN halves ON halves.half = child.parent_span_id AND parent.span_id IS NULL
-    ),
-    -- Up from each span as long as those above come later: who gets back to himself is the first of a circle.
-    climb (origin, origin_place, at, steps) AS (
-        SELECT span_id, place, under, 1 FROM linked WHERE under IS NOT NULL
+    )
+)) AS halves
+-- Each span's place among all, what it hangs under, whether that has not come, and its time.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(span_id, json_array(
+        place, coalesce(whole, parent), parent IS NOT NULL AND whole IS NULL, at, created_at, is_suspect)))
+    FROM (
+        SELECT key AS span_id, value ->> 0 AS parent, coalesce(value ->> 1, value ->> 2) AS at, value ->> 3 AS created_at,
+            value ->> 20 AS is_suspect,
+            CASE WHEN json_extract(told.json, '$[0]."' || (value ->> 0) || '"[8]') IS NOT NULL THEN value ->> 0
+                ELSE json_extract(halves.json, '$[0]."' || (value ->> 0) || '"') END AS whole,
+            row_number() OVER (ORDER BY coalesce(value ->> 1, value ->> 2) NULLS LAST, key) AS place
+        FROM json_each(told.json, '$[0]')
+    )
+)) AS linked
+-- Up from each span as long as those above come later: who gets back to himself is the first of a circle.
+CROSS JOIN json_each((
+    WITH RECURSIVE climb (origin, place, at, steps) AS (
+        SELECT key, value ->> 0, value ->> 1, 1
+        FROM json_each(linked.json, '$[0]')
+        WHERE json_extract(linked.json, '$[0]."' || (value ->> 1) || '"[0]') >= value ->> 0
         UNION ALL
-        SELECT climb.origin, climb.origin_place, linked.under, climb.steps + 1
+        SELECT origin, place, json_extract(linked.json, '$[0]."' || at || '"[1]'), steps + 1
         FROM climb
-        JOIN linked ON linked.span_id = climb.at
-        WHERE climb.at <> climb.origin AND linked.place > climb.origin_place AND linked.under IS NOT NULL
-            AND climb.steps < 1000
+        WHERE at <> origin AND json_extract(linked.json, '$[0]."' || at || '"[0]') > place AND steps < 1000
+    )
+    SELECT json_array(json_group_object(origin, 1)) FROM climb WHERE at = origin
+)) AS cut
+-- What hangs under each span, with its number there, and under "roots" what hangs nowhere. A parent that no span has, a
+-- placeholder, is one of these; it stands where its first orphan does.
+CROSS JOIN json_each((
+    WITH span AS (
+        SELECT key AS span_id, value ->> 1 AS under, value ->> 0 AS place, value ->> 3 AS at, value ->> 4 AS created_at,
+            value ->> 5 AS is_suspect, value ->> 2 AS is_orphan,
+            json_extract(cut.json, '$[0]."' || key || '"') IS NOT NULL AS is_cut
+        FROM json_each(linked.json, '$[0]')
     ),
     node AS (
-        SELECT linked.span_id, CASE WHEN origin IS NULL THEN under END AS under, linked.at, created_at, place, is_suspect,
-            is_orphan, 0 AS is_placeholder, origin IS NOT NULL AS is_cut
-        FROM linked
-        LEFT JOIN (SELECT origin FROM climb WHERE at = origin) ON origin = linked.span_id
+        SELECT span_id, CASE WHEN is_cut THEN 'roots' ELSE coalesce(under, 'roots') END AS under,
+            coalesce(at, CASE WHEN under IS NULL OR is_cut THEN created_at END) AS start, place, is_suspect,
+            is_suspect AS goes_last, is_orphan, 0 AS is_placeholder, is_cut
+        FROM span
         UNION ALL
-        -- It stands where its first orphan does.
-        SELECT under, NULL, coalesce(min(at) FILTER (WHERE NOT is_suspect), min(at)), min(created_at), min(place),
-            min(is_suspect), 0, 1, 0
-        FROM linked
+        SELECT under, 'roots', coalesce(min(at) FILTER (WHERE NOT is_suspect), min(at), min(created_at)), min(place),
+            min(is_suspect), min(2 * place + is_suspect) % 2, 0, 1, 0
+        FROM span
         WHERE is_orphan
         GROUP BY under
-    )
-    SELECT json_group_array(json_array(span_id, under, coalesce(at, CASE WHEN under IS NULL THEN created_at END),
-        is_orphan, is_placeholder, is_cut, is_suspect, number))
-    FROM (
+    ),
+    numbered AS (
         SELECT *, row_number() OVER (
                 PARTITION BY under
-                ORDER BY CASE WHEN under IS NOT NULL THEN 0 WHEN is_placeholder THEN 1 WHEN is_cut THEN 2 ELSE 0 END,
-                    under IS NULL AND is_suspect, place
+                ORDER BY CASE WHEN under <> 'roots' THEN 0 WHEN is_placeholder THEN 1 WHEN is_cut THEN 2 ELSE 0 END,
+                    under = 'roots' AND goes_last, place
             ) AS number
         FROM node
-    )
-))) AS hanging
--- The same with their places in the tree.
-CROSS JOIN json_each(json_array((
-    WITH RECURSIVE
-    node AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 1 AS under, value ->> 2 AS at, value ->> 3 AS is_orphan,
-            value ->> 4 AS is_placeholder, value ->> 5 AS is_cut, value ->> 6 AS is_suspect, value ->> 7 AS number
-        FROM json_each(hanging.value)
     ),
-    tree (span_id, depth, path, start, under, is_orphan, is_placeholder, is_cut, is_suspect) AS (
-        SELECT span_id, 0, printf('%06d', number), at, under, is_orphan, is_placeholder, is_cut, is_suspect
-        FROM node
-        WHERE under IS NULL
+    grouped AS (
+        SELECT under, json_group_array(json_array(span_id, number, start, is_orphan, is_placeholder, is_cut, is_suspect))
+            AS below
+        FROM numbered
+        GROUP BY under
+    )
+    SELECT json_array(json_group_object(under, json(below))) FROM grouped
+)) AS hanging
+-- The places of all in the tree.
+CROSS JOIN json_each((
+    WITH RECURSIVE tree (span_id, depth, path, start, under, is_orphan, is_placeholder, is_cut, is_suspect) AS (
+        SELECT value ->> 0, 0, printf('%06d', value ->> 1), value ->> 2, NULL, value ->> 3, value ->> 4, value ->> 5,
+            value ->> 6
+        FROM json_each(hanging.json, '$[0].roots')
         UNION ALL
-        SELECT node.span_id, tree.depth + 1, tree.path || printf('.%06d', node.number), coalesce(node.at, tree.start),
-            node.under, node.is_orphan, node.is_placeholder, node.is_cut, node.is_suspect
+        SELECT value ->> 0, depth + 1, tree.path || printf('.%06d', value ->> 1), coalesce(value ->> 2, start), span_id,
+            value ->> 3, value ->> 4, value ->> 5, value ->> 6
         FROM tree
-        JOIN node ON node.under = tree.span_id
-        WHERE tree.depth < 999
+        JOIN json_each(json_extract(hanging.json, '$[0]."' || span_id || '"'))
+        WHERE depth < 999
     )
-    SELECT json_group_array(json_array(span_id, depth, path, start, under, is_orphan, is_placeholder, is_cut, is_suspect,
-        depth = 999 AND EXISTS (SELECT 1 FROM json_each(hanging.value) AS below WHERE below.value ->> 1 = tree.span_id)))
+    SELECT json_array(json_group_object(span_id, json_array(
+        path, depth, start, under, is_orphan, is_placeholder, is_cut, is_suspect,
+        depth = 999 AND json_extract(hanging.json, '$[0]."' || span_id || '"') IS NOT NULL)))
     FROM tree
-))) AS placed
--- The same with their times as they are drawn.
-CROSS JOIN json_each(json_array((
-    WITH span AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 2 AS first_at, value ->> 3 AS ended_at, value ->> 5 AS seen_at,
-            value ->> 6 AS patience, value ->> 7 AS duration_ns, value ->> 8 AS is_open
-        FROM json_each(told.value)
-    ),
-    node AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 2 AS path, value ->> 3 AS start, value ->> 5 AS is_orphan,
-            value ->> 6 AS is_placeholder, seen_at, patience, first_at, ended_at, duration_ns,
-            coalesce(is_open, 0) AS is_open
-        FROM json_each(placed.value)
-        LEFT JOIN span ON span.span_id = value ->> 0
-    ),
-    -- An open span is as alive as what runs below it, and the trace's root as anything in the trace.
-    alive AS (
-        SELECT parent.span_id, max(below.seen_at) AS last_at,
-            max(below.seen_at) + parent.patience < unixepoch() * 1000000000 AS is_silent
-        FROM node AS parent
-        JOIN node AS below ON parent.path = '000001'
-            OR parent.path = '000001.000001' AND parent.is_orphan
-            OR below.path >= parent.path AND below.path < parent.path || '/'
-        WHERE parent.is_open
-        GROUP BY parent.span_id
+)) AS placed
+-- When an open span was last heard of: it is as alive as what runs below it, and the trace's root as anything in the trace.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(span_id, json_array(last_at, last_at + patience < unixepoch() * 1000000000)))
+    FROM (
+        SELECT parent.key AS span_id, json_extract(told.json, '$[0]."' || parent.key || '"[5]') AS patience,
+            max(json_extract(told.json, '$[0]."' || below.key || '"[4]')) AS last_at
+        FROM json_each(placed.json, '$[0]') AS parent
+        JOIN json_each(placed.json, '$[0]') AS below
+            ON parent.value ->> 0 = '000001'
+            OR parent.value ->> 0 = '000001.000001' AND parent.value ->> 4
+            OR below.value ->> 0 >= parent.value ->> 0 AND below.value ->> 0 < (parent.value ->> 0) || '/'
+        WHERE json_extract(told.json, '$[0]."' || parent.key || '"[7]')
+        GROUP BY parent.key
     )
-    SELECT json_group_array(json_array(
-        node.span_id,
+)) AS alive
+-- Where each is drawn to end, and whether it lasts as long as its children.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(span_id, json_array(
         max(start, CASE
             WHEN ended_at IS NOT NULL THEN ended_at
             WHEN duration_ns IS NOT NULL THEN start + duration_ns
             WHEN is_placeholder OR NOT is_open OR first_at IS NULL THEN start
-            WHEN is_silent THEN last_at
+            WHEN silence ->> 1 THEN silence ->> 0
             ELSE unixepoch() * 1000000000
         END),
-        is_silent,
-        is_placeholder OR NOT is_open AND ended_at IS NULL AND duration_ns IS NULL
-    ))
-    FROM node
-    LEFT JOIN alive ON alive.span_id = node.span_id
-))) AS drawn
--- Ends of those that last as long as their children.
-CROSS JOIN json_each(json_array((
-    WITH stop AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 1 AS at, value ->> 3 AS lasts FROM json_each(drawn.value)
-    ),
-    children AS (
-        SELECT value ->> 4 AS span_id, max(stop.at) AS last_at
-        FROM json_each(placed.value)
-        JOIN stop ON stop.span_id = value ->> 0
-        WHERE value ->> 4 IS NOT NULL AND NOT value ->> 8
+        is_placeholder OR NOT is_open AND ended_at IS NULL AND duration_ns IS NULL,
+        under,
+        is_suspect
+    )))
+    FROM (
+        SELECT span_id, start, under, is_placeholder, is_suspect, fields ->> 1 AS first_at, fields ->> 2 AS ended_at,
+            fields ->> 6 AS duration_ns, fields ->> 7 AS is_open, silence
+        FROM (
+            SELECT key AS span_id, value ->> 2 AS start, value ->> 3 AS under, value ->> 5 AS is_placeholder,
+                value ->> 7 AS is_suspect, json_extract(told.json, '$[0]."' || key || '"') AS fields,
+                json_extract(alive.json, '$[0]."' || key || '"') AS silence
+            FROM json_each(placed.json, '$[0]')
+        )
+    )
+)) AS drawn
+-- The latest end of each one's children.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(under, last_at))
+    FROM (
+        SELECT value ->> 2 AS under, max(value ->> 0) AS last_at
+        FROM json_each(drawn.json, '$[0]')
+        WHERE value ->> 2 IS NOT NULL AND NOT value ->> 3
         GROUP BY 1
     )
-    SELECT json_group_object(stop.span_id, CASE WHEN lasts THEN max(at, coalesce(last_at, at)) ELSE at END)
-    FROM stop
-    LEFT JOIN children ON children.span_id = stop.span_id
-))) AS ends
+)) AS latest
 CROSS JOIN json_each((
-    WITH node AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value ->> 1 AS depth, value ->> 2 AS path, value ->> 3 AS start,
-            value ->> 4 AS under, value ->> 5 AS is_orphan, value ->> 6 AS is_placeholder, value ->> 7 AS is_cut,
-            value ->> 8 AS is_suspect, value ->> 9 AS is_truncated
-        FROM json_each(placed.value)
-    ),
-    final AS MATERIALIZED (
-        SELECT key AS span_id, value AS stop FROM json_each(ends.value)
-    ),
-    timed AS MATERIALIZED (
-        SELECT node.*, final.stop FROM node JOIN final ON final.span_id = node.span_id
-    ),
-    -- Each child's share of its parent's time, less what earlier siblings cover.
-    clipped AS (
-        SELECT parent.span_id, min(max(child.start, parent.start), parent.stop) AS start,
-            min(max(child.stop, parent.start), parent.stop) AS stop
-        FROM timed AS child
-        JOIN timed AS parent ON parent.span_id = child.under
-    ),
-    in_order AS (
-        SELECT span_id, start, stop, max(stop) OVER (
-                PARTITION BY span_id ORDER BY start, stop ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ) AS before
-        FROM clipped
-    ),
-    covered AS (
-        SELECT span_id, sum(max(0, stop - max(start, coalesce(before, start)))) AS length FROM in_order GROUP BY span_id
-    ),
-    span AS MATERIALIZED (
-        SELECT value ->> 0 AS span_id, value AS fields FROM json_each(told.value)
-    ),
-    silent AS (
-        SELECT value ->> 0 AS span_id FROM json_each(drawn.value) WHERE value ->> 2
-    ),
-    lines AS (
-        SELECT timed.*, covered.length, span.fields, silent.span_id IS NOT NULL AS is_silent,
-            (SELECT coalesce(min(start) FILTER (WHERE NOT is_suspect), min(start)) FROM node) AS begin
-        FROM timed
-        LEFT JOIN covered ON covered.span_id = timed.span_id
-        LEFT JOIN span ON span.span_id = timed.span_id
-        LEFT JOIN silent ON silent.span_id = timed.span_id
-        ORDER BY timed.path
+    SELECT json_array(json_group_object(key, CASE
+        WHEN value ->> 1 THEN max(value ->> 0, coalesce(json_extract(latest.json, '$[0]."' || key || '"'), value ->> 0))
+        ELSE value ->> 0 END))
+    FROM json_each(drawn.json, '$[0]')
+)) AS ends
+-- How much of each one's time its children cover: of each child what earlier siblings have not covered.
+CROSS JOIN json_each((
+    SELECT json_array(json_group_object(under, covered))
+    FROM (
+        SELECT under, sum(max(0, stop - max(start, coalesce(before, start)))) AS covered
+        FROM (
+            SELECT under, start, stop, max(stop) OVER (
+                    PARTITION BY under ORDER BY start, stop ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS before
+            FROM (
+                SELECT under, min(max(start, from_at), until_at) AS start, min(max(stop, from_at), until_at) AS stop
+                FROM (
+                    SELECT value ->> 3 AS under, value ->> 2 AS start, json_extract(ends.json, '$[0]."' || key || '"') AS stop,
+                        json_extract(placed.json, '$[0]."' || (value ->> 3) || '"[2]') AS from_at,
+                        json_extract(ends.json, '$[0]."' || (value ->> 3) || '"') AS until_at
+                    FROM json_each(placed.json, '$[0]')
+                    WHERE value ->> 3 IS NOT NULL
+                )
+            )
+        )
+        GROUP BY under
+    )
+)) AS covered
+CROSS JOIN json_each((
+    WITH line AS (
+        SELECT key AS span_id, value ->> 0 AS path, value ->> 1 AS depth, value ->> 2 AS start, value ->> 3 AS under,
+            value ->> 4 AS is_orphan, value ->> 5 AS is_placeholder, value ->> 6 AS is_cut, value ->> 7 AS is_suspect,
+            value ->> 8 AS is_truncated, json_extract(told.json, '$[0]."' || key || '"') AS fields,
+            json_extract(ends.json, '$[0]."' || key || '"') AS stop,
+            coalesce(json_extract(covered.json, '$[0]."' || key || '"'), 0) AS covered,
+            json_extract(alive.json, '$[0]."' || key || '"[1]') AS is_silent,
+            coalesce(min(value ->> 2) FILTER (WHERE NOT value ->> 7) OVER (), min(value ->> 2) OVER ()) AS begin
+        FROM json_each(placed.json, '$[0]')
+        ORDER BY 2
     )
     SELECT json_group_array(json_array(
         path,
         depth,
         span_id,
-        coalesce(under, fields ->> 1),
+        coalesce(under, fields ->> 0),
+        fields ->> 9,
         fields ->> 10,
         fields ->> 11,
-        fields ->> 12,
-        CASE WHEN is_silent THEN 'abandoned' ELSE fields ->> 9 END,
-        fields ->> 2,
-        CASE WHEN NOT fields ->> 8 THEN fields ->> 3 END,
+        CASE WHEN is_silent THEN 'abandoned' ELSE fields ->> 8 END,
+        fields ->> 1,
+        CASE WHEN NOT fields ->> 7 THEN fields ->> 2 END,
         start - begin,
         CASE
-            WHEN fields ->> 8 THEN NULL
-            WHEN fields ->> 3 IS NOT NULL AND fields ->> 2 IS NOT NULL THEN max(0, (fields ->> 3) - (fields ->> 2))
-            WHEN fields ->> 7 IS NOT NULL THEN max(0, fields ->> 7)
+            WHEN fields ->> 7 THEN NULL
+            WHEN fields ->> 2 IS NOT NULL AND fields ->> 1 IS NOT NULL THEN max(0, (fields ->> 2) - (fields ->> 1))
+            WHEN fields ->> 6 IS NOT NULL THEN max(0, fields ->> 6)
         END,
-        CASE WHEN is_placeholder THEN 0 ELSE stop - start - coalesce(length, 0) END,
+        CASE WHEN is_placeholder THEN 0 ELSE stop - start - covered END,
+        fields ->> 12,
         fields ->> 13,
-        fields ->> 14,
         nullif(trim(
             CASE WHEN is_placeholder THEN 'placeholder ' ELSE '' END
             || CASE WHEN is_orphan THEN 'orphan ' ELSE '' END
             || CASE WHEN is_cut THEN 'cycle ' ELSE '' END
-            || CASE WHEN fields ->> 8 THEN 'open ' ELSE '' END
+            || CASE WHEN fields ->> 7 THEN 'open ' ELSE '' END
             || CASE WHEN is_suspect THEN 'clock_suspect ' ELSE '' END
             || CASE WHEN is_truncated THEN 'truncated' ELSE '' END
         ), ''),
+        fields ->> 14,
         fields ->> 15,
         fields ->> 16,
         fields ->> 17,
         fields ->> 18,
-        fields ->> 19,
-        fields ->> 20
+        fields ->> 19
     ))
-    FROM lines
+    FROM line
 )) AS line;
 
 -- Totals of the store, by the roll-ups: a walk through the list of traces, and through the spans of those that have none
