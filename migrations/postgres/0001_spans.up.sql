@@ -535,7 +535,8 @@ placed AS MATERIALIZED (
     SELECT tree.*, rooted.hung, rooted.is_orphan, rooted.is_placeholder, rooted.is_cut, rooted.is_suspect,
         told.parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at, told.stopped_at,
         told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns, told.error_type,
-        coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model, told.region, told.input_tokens, told.output_tokens, told.cost_pico
+        coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model, told.region,
+        told.input_tokens, told.output_tokens, told.cost_pico
     FROM tree
     JOIN rooted USING (span_id)
     LEFT JOIN told ON told.span_id = tree.span_id AND NOT rooted.is_placeholder
@@ -553,7 +554,8 @@ alive AS (
 ),
 drawn AS (
     SELECT placed.*, alive.is_silent,
-        placed.is_placeholder OR NOT placed.is_open AND placed.end_ns IS NULL AND placed.duration_ns IS NULL AS lasts_as_children,
+        placed.is_placeholder OR NOT placed.is_open AND placed.end_ns IS NULL AND placed.duration_ns IS NULL
+            AS lasts_as_children,
         greatest(placed.start_ns, CASE
             WHEN placed.end_ns IS NOT NULL THEN placed.end_ns
             WHEN placed.duration_ns IS NOT NULL THEN placed.start_ns + placed.duration_ns
@@ -563,7 +565,8 @@ drawn AS (
         END) AS stop_ns,
         CASE
             WHEN placed.is_open THEN NULL
-            WHEN placed.end_ns IS NOT NULL AND placed.first_ns IS NOT NULL THEN greatest(0, placed.end_ns - placed.first_ns)
+            WHEN placed.end_ns IS NOT NULL AND placed.first_ns IS NOT NULL
+                THEN greatest(0, placed.end_ns - placed.first_ns)
             WHEN placed.duration_ns IS NOT NULL THEN greatest(0, placed.duration_ns)
         END AS told_ns
     FROM placed

@@ -486,16 +486,19 @@ CROSS JOIN json_each((
 )) AS halves
 -- Each span's place among all, what it hangs under, whether that has not come, and its time.
 CROSS JOIN json_each((
-    SELECT json_array(json_group_object(span_id, json_array(
-        place, coalesce(whole, parent), parent IS NOT NULL AND whole IS NULL, at, created_at, is_suspect)))
-    FROM (
+    WITH span AS MATERIALIZED (
         SELECT key AS span_id, value ->> 0 AS parent, coalesce(value ->> 1, value ->> 2) AS at, value ->> 3 AS created_at,
             value ->> 20 AS is_suspect,
             CASE WHEN json_extract(told.json, '$[0]."' || (value ->> 0) || '"[8]') IS NOT NULL THEN value ->> 0
-                ELSE json_extract(halves.json, '$[0]."' || (value ->> 0) || '"') END AS whole,
-            row_number() OVER (ORDER BY coalesce(value ->> 1, value ->> 2) NULLS LAST, key) AS place
+                ELSE json_extract(halves.json, '$[0]."' || (value ->> 0) || '"') END AS whole
         FROM json_each(told.json, '$[0]')
+    ),
+    numbered AS (
+        SELECT *, row_number() OVER (ORDER BY at NULLS LAST, span_id) AS place FROM span
     )
+    SELECT json_array(json_group_object(span_id, json_array(
+        place, coalesce(whole, parent), parent IS NOT NULL AND whole IS NULL, at, created_at, is_suspect)))
+    FROM numbered
 )) AS linked
 -- Up from each span as long as those above come later: who gets back to himself is the first of a circle.
 CROSS JOIN json_each((
@@ -623,38 +626,45 @@ CROSS JOIN json_each((
 )) AS ends
 -- How much of each one's time its children cover: of each child what earlier siblings have not covered.
 CROSS JOIN json_each((
-    SELECT json_array(json_group_object(under, covered))
-    FROM (
-        SELECT under, sum(max(0, stop - max(start, coalesce(before, start)))) AS covered
-        FROM (
-            SELECT under, start, stop, max(stop) OVER (
-                    PARTITION BY under ORDER BY start, stop ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                ) AS before
-            FROM (
-                SELECT under, min(max(start, from_at), until_at) AS start, min(max(stop, from_at), until_at) AS stop
-                FROM (
-                    SELECT value ->> 3 AS under, value ->> 2 AS start, json_extract(ends.json, '$[0]."' || key || '"') AS stop,
-                        json_extract(placed.json, '$[0]."' || (value ->> 3) || '"[2]') AS from_at,
-                        json_extract(ends.json, '$[0]."' || (value ->> 3) || '"') AS until_at
-                    FROM json_each(placed.json, '$[0]')
-                    WHERE value ->> 3 IS NOT NULL
-                )
-            )
-        )
-        GROUP BY under
+    WITH child AS MATERIALIZED (
+        SELECT value ->> 3 AS under, value ->> 2 AS start, json_extract(ends.json, '$[0]."' || key || '"') AS stop,
+            json_extract(placed.json, '$[0]."' || (value ->> 3) || '"[2]') AS from_at,
+            json_extract(ends.json, '$[0]."' || (value ->> 3) || '"') AS until_at
+        FROM json_each(placed.json, '$[0]')
+        WHERE value ->> 3 IS NOT NULL
+    ),
+    clipped AS (
+        SELECT under, min(max(start, from_at), until_at) AS start, min(max(stop, from_at), until_at) AS stop FROM child
+    ),
+    in_order AS (
+        SELECT *, max(stop) OVER (
+                PARTITION BY under ORDER BY start, stop ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS before
+        FROM clipped
+    ),
+    summed AS (
+        SELECT under, sum(max(0, stop - max(start, coalesce(before, start)))) AS covered FROM in_order GROUP BY under
     )
+    SELECT json_array(json_group_object(under, covered)) FROM summed
 )) AS covered
 CROSS JOIN json_each((
-    WITH line AS (
+    WITH line AS MATERIALIZED (
         SELECT key AS span_id, value ->> 0 AS path, value ->> 1 AS depth, value ->> 2 AS start, value ->> 3 AS under,
             value ->> 4 AS is_orphan, value ->> 5 AS is_placeholder, value ->> 6 AS is_cut, value ->> 7 AS is_suspect,
             value ->> 8 AS is_truncated, json_extract(told.json, '$[0]."' || key || '"') AS fields,
-            json_extract(ends.json, '$[0]."' || key || '"') AS stop,
-            coalesce(json_extract(covered.json, '$[0]."' || key || '"'), 0) AS covered,
-            json_extract(alive.json, '$[0]."' || key || '"[1]') AS is_silent,
-            coalesce(min(value ->> 2) FILTER (WHERE NOT value ->> 7) OVER (), min(value ->> 2) OVER ()) AS begin
+            json_extract(alive.json, '$[0]."' || key || '"[1]') AS is_silent
         FROM json_each(placed.json, '$[0]')
-        ORDER BY 2
+    ),
+    -- By itself, since SQLite keeps four JSON values at a time unpacked.
+    measured AS MATERIALIZED (
+        SELECT *, json_extract(ends.json, '$[0]."' || span_id || '"') AS stop,
+            coalesce(json_extract(covered.json, '$[0]."' || span_id || '"'), 0) AS covered
+        FROM line
+    ),
+    ordered AS (
+        SELECT *, coalesce(min(start) FILTER (WHERE NOT is_suspect) OVER (), min(start) OVER ()) AS begin
+        FROM measured
+        ORDER BY path
     )
     SELECT json_group_array(json_array(
         path,
@@ -691,7 +701,7 @@ CROSS JOIN json_each((
         fields ->> 18,
         fields ->> 19
     ))
-    FROM line
+    FROM ordered
 )) AS line;
 
 -- Totals of the store, by the roll-ups: a walk through the list of traces, and through the spans of those that have none
