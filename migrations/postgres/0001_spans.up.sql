@@ -434,27 +434,35 @@ stored AS (
 ),
 -- Nanoseconds since 1970 are numeric: those of an absurd clock do not fit into a bigint.
 told AS MATERIALIZED (
-    SELECT DISTINCT ON (span_id) *,
-        min(began_ns) OVER same_span AS first_ns,
-        min(started_at) OVER same_span AS first_at,
+    SELECT *,
         coalesce(ended_at, started_at + (duration_ns / 1000) * interval '1 microsecond') AS stopped_at,
         status IN ('pending', 'running') AS is_open
     FROM (
         SELECT *,
-            extract(epoch FROM started_at) * 1000000000 + started_ns AS began_ns,
-            coalesce(extract(epoch FROM ended_at) * 1000000000 + ended_ns,
-                extract(epoch FROM started_at) * 1000000000 + started_ns + duration_ns) AS end_ns,
-            extract(epoch FROM created_at) * 1000000000 + created_ns AS heard_ns,
-            extract(epoch FROM seen_at) * 1000000000 + seen_ns AS alive_ns,
-            extract(epoch FROM deadline - seen_at) * 1000000000 AS patience_ns
-        FROM stored
-    ) AS in_ns
-    WINDOW same_span AS (PARTITION BY span_id)
-    ORDER BY span_id,
-        CASE status WHEN 'pending' THEN 0 WHEN 'running' THEN 1 ELSE 2 END DESC,
-        end_ns DESC NULLS LAST,
-        revision DESC NULLS LAST,
-        CASE status WHEN 'failed' THEN 3 WHEN 'cancelled' THEN 2 WHEN 'completed' THEN 1 ELSE 0 END DESC
+            row_number() OVER strongest_first AS weakness,
+            (array_agg(parent_span_id) FILTER (WHERE parent_span_id IS NOT NULL) OVER strongest_first)[1] AS parent,
+            min(began_ns) OVER strongest_first AS first_ns,
+            min(started_at) OVER strongest_first AS first_at
+        FROM (
+            SELECT *,
+                extract(epoch FROM started_at) * 1000000000 + started_ns AS began_ns,
+                coalesce(extract(epoch FROM ended_at) * 1000000000 + ended_ns,
+                    extract(epoch FROM started_at) * 1000000000 + started_ns + duration_ns) AS end_ns,
+                extract(epoch FROM created_at) * 1000000000 + created_ns AS heard_ns,
+                extract(epoch FROM seen_at) * 1000000000 + seen_ns AS alive_ns,
+                extract(epoch FROM deadline - seen_at) * 1000000000 AS patience_ns
+            FROM stored
+        ) AS in_ns
+        WINDOW strongest_first AS (
+            PARTITION BY span_id
+            ORDER BY CASE status WHEN 'pending' THEN 0 WHEN 'running' THEN 1 ELSE 2 END DESC,
+                end_ns DESC NULLS LAST,
+                revision DESC NULLS LAST,
+                CASE status WHEN 'failed' THEN 3 WHEN 'cancelled' THEN 2 WHEN 'completed' THEN 1 ELSE 0 END DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        )
+    ) AS ranked
+    WHERE weakness = 1
 ),
 -- A parent of 64 bits may be one half of the only span id of 128 bits that has it.
 halves AS (
@@ -470,16 +478,16 @@ halves AS (
 -- In the order of siblings. A time before 2000, or five minutes after it was heard of, cannot be right.
 linked AS MATERIALIZED (
     SELECT child.span_id,
-        coalesce(parent.span_id, halves.span_id, child.parent_span_id) AS under,
-        child.parent_span_id IS NOT NULL AND parent.span_id IS NULL AND halves.span_id IS NULL AS is_orphan,
+        coalesce(above.span_id, halves.span_id, child.parent) AS under,
+        child.parent IS NOT NULL AND above.span_id IS NULL AND halves.span_id IS NULL AS is_orphan,
         coalesce(child.first_ns, child.end_ns) AS at_ns,
         child.heard_ns,
         coalesce(least(child.first_ns, child.end_ns) < 946684800000000000, false)
             OR coalesce(greatest(child.first_ns, child.end_ns) - child.alive_ns > 300000000000, false) AS is_suspect,
         row_number() OVER (ORDER BY coalesce(child.first_ns, child.end_ns) NULLS LAST, child.span_id) AS place
     FROM told AS child
-    LEFT JOIN told AS parent ON parent.span_id = child.parent_span_id
-    LEFT JOIN halves ON parent.span_id IS NULL AND halves.half = child.parent_span_id
+    LEFT JOIN told AS above ON above.span_id = child.parent
+    LEFT JOIN halves ON above.span_id IS NULL AND halves.half = child.parent
 ),
 -- A placeholder stands where its first orphan does.
 node AS MATERIALIZED (
@@ -533,7 +541,7 @@ tree AS (
 ),
 placed AS MATERIALIZED (
     SELECT tree.*, rooted.hung, rooted.is_orphan, rooted.is_placeholder, rooted.is_cut, rooted.is_suspect,
-        told.parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at, told.stopped_at,
+        told.parent AS parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at, told.stopped_at,
         told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns, told.error_type,
         coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model, told.region,
         told.input_tokens, told.output_tokens, told.cost_pico
