@@ -400,6 +400,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 COST 100000
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_nestloop = off
 SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $function$
@@ -608,7 +609,7 @@ covered AS (
     ) AS in_order
     GROUP BY span_id
 ),
-extent AS (
+extent AS MATERIALIZED (
     SELECT coalesce(min(start_ns) FILTER (WHERE NOT is_suspect), min(start_ns)) AS begin_ns FROM timed
 )
 SELECT

@@ -114,11 +114,24 @@ mod tests {
                 r#"GRANT INSERT, UPDATE ON "user"."spans", "user"."open_spans", "user"."resources", "user"."traces", "user"."pins", "user"."dead_letters", "user"."leases", "user"."checkpoints" TO "the writer";"#,
                 r#"GRANT DELETE ON "user"."open_spans", "user"."spans", "user"."pins" TO "the writer";"#,
                 r#"GRANT USAGE ON ALL SEQUENCES IN SCHEMA "user" TO "the writer";"#,
+                r#"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA "user" TO "the writer", "r""r";"#,
                 r#"ALTER DEFAULT PRIVILEGES IN SCHEMA "user" GRANT SELECT ON TABLES TO "the writer", "r""r";"#,
+                r#"ALTER DEFAULT PRIVILEGES IN SCHEMA "user" GRANT EXECUTE ON FUNCTIONS TO "the writer", "r""r";"#,
+                "DO $views0$ DECLARE name text; BEGIN",
+                "FOREACH name IN ARRAY ARRAY['trace_spans', 'trace_waterfall', 'trace_spans_health', 'deployment_trace_span'] LOOP",
+                "IF obj_description(to_regclass('public.' || name), 'pg_class') = E'tracefall: user.' || name THEN",
+                r#"EXECUTE format('GRANT SELECT ON public.%I TO %I, %I', name, E'the writer', E'r"r');"#,
+                "END IF; END LOOP; END $views0$;",
                 "COMMIT;",
             ]
         );
         assert!(!sql.contains("hunter2"));
+    }
+
+    #[test]
+    fn no_name_ends_the_block_that_it_stands_in() {
+        let sql = grants(&postgres("tracefall"), "it's $views0$", "\\").unwrap();
+        assert!(sql.contains(r"E'it''s $views0$', E'\\');") && sql.contains("DO $views1$"), "{sql}");
     }
 
     #[test]

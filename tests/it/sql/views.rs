@@ -43,7 +43,7 @@ fn at_random(dice: &mut Dice, number: u64) -> Vec<Span> {
     let at = |ms: u64| NOW.plus(ms as i64 * 1_000_000 + ms as i64);
     // In every other trace spans are told more than once. There all agree on the parent and the service, and none tells its
     // end by its duration alone: which record a field came from is not in the columns that the views read.
-    let told_once = number % 2 == 0;
+    let told_once = number.is_multiple_of(2);
     let mut told: Vec<Span> = Vec::new();
     for index in 0..count {
         let span_id = if told_once { span_id(index + 1) } else { id(dice) };
@@ -188,14 +188,11 @@ async fn an_unsettled_trace_is_found_by_its_execution() {
         write(store, spans.into_iter().chain(others)).await;
     }
     let connection = rusqlite::Connection::open(folder.path().join("tracefall.db")).unwrap();
-    let all: [&dyn Fn(&str) -> Vec<Value>; 2] =
-        [&|question| ask_postgres(&database.url(), question), &|question| ask_sqlite(&connection, question)];
-    for ask in all {
-        for (execution, tenant) in [("77", "default"), ("78", "other")] {
-            let found = ask(&format!(
-                "SELECT operation, tenant FROM trace_waterfall WHERE execution_id = '{execution}' ORDER BY path"
-            ));
-            let told = |operation: &str| serde_json::json!({"operation": operation, "tenant": tenant});
+    for (execution, tenant) in [("77", "default"), ("78", "other")] {
+        let question =
+            format!("SELECT operation, tenant FROM trace_waterfall WHERE execution_id = '{execution}' ORDER BY path");
+        let told = |operation: &str| serde_json::json!({"operation": operation, "tenant": tenant});
+        for found in [ask_postgres(&database.url(), &question), ask_sqlite(&connection, &question)] {
             assert_eq!(found, ["a", "b", "c"].map(told));
         }
     }
