@@ -542,8 +542,8 @@ tree AS (
 ),
 placed AS MATERIALIZED (
     SELECT tree.*, rooted.hung, rooted.is_orphan, rooted.is_placeholder, rooted.is_cut, rooted.is_suspect,
-        told.parent AS parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at, told.stopped_at,
-        told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns, told.error_type,
+        told.parent AS parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at,
+        told.stopped_at, told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns, told.error_type,
         coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model, told.region,
         told.input_tokens, told.output_tokens, told.cost_pico
     FROM tree
@@ -740,18 +740,21 @@ DECLARE
     duration double precision := 0;
 BEGIN
     FOREACH name IN ARRAY ARRAY['spans', 'spans_kept', 'open_spans', 'traces'] LOOP
-        -- By the leaves: a partitioned table has no pages.
-        SELECT coalesce(sum(leaf.pages), 0),
-            coalesce(sum(leaf.pages) FILTER (WHERE relpages <= 0 OR reltuples < 0), 0),
-            coalesce(sum(leaf.pages * reltuples / relpages) FILTER (WHERE relpages > 0 AND reltuples >= 0), 0)
+        SELECT coalesce(sum(part.pages), 0),
+            coalesce(sum(part.pages) FILTER (WHERE relpages <= 0 OR reltuples < 0), 0),
+            coalesce(sum(part.pages * reltuples / relpages) FILTER (WHERE relpages > 0 AND reltuples >= 0), 0)
         INTO pages, unknown_pages, rows_known
         FROM (
             SELECT relpages, reltuples::double precision AS reltuples,
                 pg_relation_size(oid) / current_setting('block_size')::bigint AS pages
-            FROM pg_partition_tree(('tracefall.' || name)::regclass)
-            JOIN pg_class ON oid = relid
-            WHERE isleaf
-        ) AS leaf;
+            FROM pg_class
+            -- Itself, and its partitions.
+            WHERE oid IN (
+                SELECT ('tracefall.' || name)::regclass
+                UNION
+                SELECT relid FROM pg_partition_tree(('tracefall.' || name)::regclass)
+            )
+        ) AS part;
         share := least(1, looked_at::double precision / greatest(pages, 1));
         IF name = 'traces' THEN
             EXECUTE 'SELECT count(*) AS rows FROM tracefall.traces TABLESAMPLE SYSTEM ($1)'
@@ -788,9 +791,11 @@ BEGIN
     SELECT round(spans)::bigint, round(last_24h)::bigint, round(last_hour)::bigint,
         pg_size_pretty(sum(pg_table_size(relid))), pg_size_pretty(sum(pg_total_relation_size(relid))),
         round(traces)::bigint, duration / nullif(ended, 0)
-    FROM unnest(ARRAY['tracefall.spans', 'tracefall.spans_kept', 'tracefall.open_spans']::regclass[]) AS parent,
-        pg_partition_tree(parent)
-    WHERE isleaf;
+    FROM (
+        SELECT unnest(ARRAY['tracefall.spans', 'tracefall.spans_kept', 'tracefall.open_spans']::regclass[]) AS relid
+        UNION
+        SELECT relid FROM pg_partition_tree('tracefall.spans')
+    ) AS tables;
 END
 $function$;
 
