@@ -443,13 +443,14 @@ told AS MATERIALIZED (
             row_number() OVER strongest_first AS weakness,
             (array_agg(parent_span_id) FILTER (WHERE parent_span_id IS NOT NULL) OVER strongest_first)[1] AS parent,
             min(began_ns) OVER strongest_first AS first_ns,
+            min(made_ns) OVER strongest_first AS heard_ns,
             min(started_at) OVER strongest_first AS first_at
         FROM (
             SELECT *,
                 extract(epoch FROM started_at) * 1000000000 + started_ns AS began_ns,
                 coalesce(extract(epoch FROM ended_at) * 1000000000 + ended_ns,
                     extract(epoch FROM started_at) * 1000000000 + started_ns + duration_ns) AS end_ns,
-                extract(epoch FROM created_at) * 1000000000 + created_ns AS heard_ns,
+                extract(epoch FROM created_at) * 1000000000 + created_ns AS made_ns,
                 extract(epoch FROM seen_at) * 1000000000 + seen_ns AS alive_ns,
                 extract(epoch FROM deadline - seen_at) * 1000000000 AS patience_ns
             FROM stored
@@ -476,28 +477,31 @@ halves AS (
     GROUP BY half
     HAVING count(*) = 1
 ),
--- In the order of siblings. A time before 2000, or five minutes after it was heard of, cannot be right.
+-- In the order of siblings. A time before 2000, a start five minutes after it was heard of, and an end five minutes from
+-- now cannot be right.
 linked AS MATERIALIZED (
     SELECT child.span_id,
         coalesce(above.span_id, halves.span_id, child.parent) AS under,
         child.parent IS NOT NULL AND above.span_id IS NULL AND halves.span_id IS NULL AS is_orphan,
         coalesce(child.first_ns, child.end_ns) AS at_ns,
         child.heard_ns,
-        coalesce(least(child.first_ns, child.end_ns) < 946684800000000000, false)
-            OR coalesce(greatest(child.first_ns, child.end_ns) - child.alive_ns > 300000000000, false) AS is_suspect,
+        coalesce(child.first_ns < 946684800000000000 OR child.first_ns - child.heard_ns > 300000000000, false)
+            AS starts_suspect,
+        coalesce(child.end_ns < 946684800000000000 OR child.end_ns - present.now_ns > 300000000000, false) AS ends_suspect,
         row_number() OVER (ORDER BY coalesce(child.first_ns, child.end_ns) NULLS LAST, child.span_id) AS place
     FROM told AS child
+    CROSS JOIN present
     LEFT JOIN told AS above ON above.span_id = child.parent
     LEFT JOIN halves ON above.span_id IS NULL AND halves.half = child.parent
 ),
 -- A placeholder stands where its first orphan does.
 node AS MATERIALIZED (
-    SELECT span_id, under, at_ns, heard_ns, place, is_suspect, is_suspect AS goes_last, is_orphan,
-        false AS is_placeholder
+    SELECT span_id, under, at_ns, heard_ns, place, starts_suspect OR ends_suspect AS is_suspect,
+        starts_suspect AS goes_last, is_orphan, false AS is_placeholder
     FROM linked
     UNION ALL
-    SELECT under, NULL, coalesce(min(at_ns) FILTER (WHERE NOT is_suspect), min(at_ns)), min(heard_ns), min(place),
-        bool_and(is_suspect), min(2 * place + is_suspect::int) % 2 = 1, false, true
+    SELECT under, NULL, coalesce(min(at_ns) FILTER (WHERE NOT (starts_suspect OR ends_suspect)), min(at_ns)), min(heard_ns),
+        min(place), bool_and(starts_suspect OR ends_suspect), min(2 * place + starts_suspect::int) % 2 = 1, false, true
     FROM linked
     WHERE is_orphan
     GROUP BY under
@@ -543,23 +547,26 @@ tree AS (
 placed AS MATERIALIZED (
     SELECT tree.*, rooted.hung, rooted.is_orphan, rooted.is_placeholder, rooted.is_cut, rooted.is_suspect,
         told.parent AS parent_span_id, told.service, told.operation, told.span_type, told.status, told.first_at,
-        told.stopped_at, told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns, told.error_type,
-        coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model, told.region,
-        told.input_tokens, told.output_tokens, told.cost_pico
+        told.stopped_at, told.first_ns, told.end_ns, told.duration_ns, told.is_open, told.alive_ns, told.patience_ns,
+        told.error_type, coalesce(told.error_message, told.status_message) AS error_message, told.job_id, told.model,
+        told.region, told.input_tokens, told.output_tokens, told.cost_pico
     FROM tree
     JOIN rooted USING (span_id)
     LEFT JOIN told ON told.span_id = tree.span_id AND NOT rooted.is_placeholder
 ),
--- An open span is as alive as what runs below it, and the trace's root as anything in the trace.
+-- An open span is as alive as what runs below it, and the trace's root as anything in the trace; ended ones were alive
+-- until then.
 alive AS (
-    SELECT parent.span_id, max(below.alive_ns) AS last_ns,
-        max(below.alive_ns) + parent.patience_ns < (SELECT now_ns FROM present) AS is_silent
+    SELECT parent.span_id, max(least(coalesce(below.end_ns, below.alive_ns), now_ns)) AS last_ns,
+        max(least(coalesce(below.end_ns, below.alive_ns), now_ns)) + parent.patience_ns < now_ns AS is_silent
     FROM placed AS parent
-    JOIN placed AS below ON parent.path = '000001'
+    JOIN placed AS below
+        ON parent.path = '000001'
         OR parent.path = '000001.000001' AND parent.is_orphan
         OR below.path >= parent.path AND below.path < parent.path || '/'
-    WHERE parent.is_open
-    GROUP BY parent.span_id, parent.patience_ns
+    CROSS JOIN present
+    WHERE parent.is_open AND NOT below.is_placeholder
+    GROUP BY parent.span_id, parent.patience_ns, now_ns
 ),
 drawn AS (
     SELECT placed.*, alive.is_silent,

@@ -449,6 +449,7 @@ CROSS JOIN json_each((
     ranked AS (
         SELECT *,
             min(started_at) OVER (PARTITION BY span_id) AS first_at,
+            min(created_at) OVER (PARTITION BY span_id) AS heard_at,
             row_number() OVER (
                 PARTITION BY span_id
                 ORDER BY CASE status WHEN 'pending' THEN 0 WHEN 'running' THEN 1 ELSE 2 END DESC,
@@ -460,12 +461,12 @@ CROSS JOIN json_each((
     )
     SELECT json_array(json_group_object(lower(hex(span_id)), json_array(
         CASE WHEN parent_span_id IS NOT NULL THEN lower(hex(parent_span_id)) END,
-        first_at, ended_at, created_at, seen_at, deadline - seen_at, duration_ns, status IN ('pending', 'running'), status,
-        service, operation, span_type, error_type, error_message, job_id, model, region, input_tokens, output_tokens,
-        cost_pico,
-        -- A time before 2000, or five minutes after it was heard of, cannot be right.
-        coalesce(min(coalesce(first_at, ended_at), coalesce(ended_at, first_at)) < 946684800000000000, 0)
-            OR coalesce(max(coalesce(first_at, ended_at), coalesce(ended_at, first_at)) - seen_at > 300000000000, 0)
+        first_at, ended_at, heard_at, coalesce(min(ended_at, unixepoch() * 1000000000), seen_at), deadline - seen_at,
+        duration_ns, status IN ('pending', 'running'), status, service, operation, span_type, error_type, error_message,
+        job_id, model, region, input_tokens, output_tokens, cost_pico,
+        -- A time before 2000, a start five minutes after it was heard of, and an end five minutes from now cannot be right.
+        coalesce(first_at < 946684800000000000 OR first_at - heard_at > 300000000000, 0),
+        coalesce(ended_at < 946684800000000000 OR ended_at / 1000000000 - unixepoch() > 300, 0)
     )))
     FROM ranked
     WHERE weakness = 1
@@ -488,7 +489,7 @@ CROSS JOIN json_each((
 CROSS JOIN json_each((
     WITH span AS MATERIALIZED (
         SELECT key AS span_id, value ->> 0 AS parent, coalesce(value ->> 1, value ->> 2) AS at, value ->> 3 AS created_at,
-            value ->> 20 AS is_suspect,
+            value ->> 20 AS starts_suspect, value ->> 20 OR value ->> 21 AS is_suspect,
             CASE WHEN json_extract(told.json, '$[0]."' || (value ->> 0) || '"[8]') IS NOT NULL THEN value ->> 0
                 ELSE json_extract(halves.json, '$[0]."' || (value ->> 0) || '"') END AS whole
         FROM json_each(told.json, '$[0]')
@@ -497,7 +498,8 @@ CROSS JOIN json_each((
         SELECT *, row_number() OVER (ORDER BY at NULLS LAST, span_id) AS place FROM span
     )
     SELECT json_array(json_group_object(span_id, json_array(
-        place, coalesce(whole, parent), parent IS NOT NULL AND whole IS NULL, at, created_at, is_suspect)))
+        place, coalesce(whole, parent), parent IS NOT NULL AND whole IS NULL, at, created_at, is_suspect,
+        starts_suspect)))
     FROM numbered
 )) AS linked
 -- Up from each span as long as those above come later: who gets back to himself is the first of a circle.
@@ -518,18 +520,18 @@ CROSS JOIN json_each((
 CROSS JOIN json_each((
     WITH span AS (
         SELECT key AS span_id, value ->> 1 AS under, value ->> 0 AS place, value ->> 3 AS at, value ->> 4 AS created_at,
-            value ->> 5 AS is_suspect, value ->> 2 AS is_orphan,
+            value ->> 5 AS is_suspect, value ->> 6 AS starts_suspect, value ->> 2 AS is_orphan,
             json_extract(cut.json, '$[0]."' || key || '"') IS NOT NULL AS is_cut
         FROM json_each(linked.json, '$[0]')
     ),
     node AS (
         SELECT span_id, CASE WHEN is_cut THEN 'roots' ELSE coalesce(under, 'roots') END AS under,
             coalesce(at, CASE WHEN under IS NULL OR is_cut THEN created_at END) AS start, place, is_suspect,
-            is_suspect AS goes_last, is_orphan, 0 AS is_placeholder, is_cut
+            starts_suspect AS goes_last, is_orphan, 0 AS is_placeholder, is_cut
         FROM span
         UNION ALL
         SELECT under, 'roots', coalesce(min(at) FILTER (WHERE NOT is_suspect), min(at), min(created_at)), min(place),
-            min(is_suspect), min(2 * place + is_suspect) % 2, 0, 1, 0
+            min(is_suspect), min(2 * place + starts_suspect) % 2, 0, 1, 0
         FROM span
         WHERE is_orphan
         GROUP BY under

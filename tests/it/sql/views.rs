@@ -29,6 +29,7 @@ const SKETCHES: &[&str] = &[
     "a[20..10](b[12..14])",
     "a[..90](b[10..20])",
     "a[0..90] b[5..6] c[1..2](d[..2])",
+    "a[0..](b[0..10800000]{heard=0})",
     r#"r:a[0..9]!"failed: boom"(m:b[1..5]!"boom"{error_type=Boom input_tokens=3 cost_pico=250000000000})"#,
 ];
 
