@@ -720,6 +720,7 @@ WITH counted AS MATERIALIZED (
             SELECT count(*) FROM rows
         ) END AS span_count
     FROM traces
+    WHERE spans_expired_at IS NULL
 ),
 newest AS (
     SELECT (

@@ -96,8 +96,8 @@ async fn fill(store: &Store) -> Vec<Trace> {
                 write(store, [span]).await;
             }
         }
-        let rows = store.traces.trace_rows(&tenant(), id, Detail::Outline, 1_000).await.unwrap();
-        traces.push(Trace::new(tenant(), id, rows, false));
+        let read = store.traces.trace_rows(&tenant(), id, Detail::Outline, 1_000).await.unwrap();
+        traces.push(Trace::new(tenant(), id, read.rows, false));
     }
     traces
 }
