@@ -159,7 +159,8 @@ pub enum Held {
     OnDisk,
 }
 
-/// An open journal. Cloning shares it; the directory stays locked until the last clone and reader is gone.
+/// An open journal. Cloning shares it; the directory stays locked until it is closed, or the last
+/// clone and reader is gone.
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
 
@@ -177,7 +178,8 @@ struct Shared {
     /// Held for moments.
     state: Mutex<State>,
     bells: keepers::Bells,
-    _lock: Box<dyn Send + Sync>,
+    /// Held until the journal is closed.
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 /// What is known of the files and of the records in them.
@@ -237,14 +239,17 @@ impl Journal {
         self.0.status()
     }
 
-    /// Takes no more records, makes durable what was taken, and notes what is done.
+    /// Takes no more records, makes durable what was taken, notes what is done, and gives the directory free: whoever
+    /// holds a clone still can do nothing with it.
     ///
     /// # Errors
     /// If the disk does not keep it; it may all the same survive a killed process.
     pub fn close(&self) -> Result<()> {
         self.0.writer().closed = true;
         let noted = self.0.note_done();
-        self.0.sync().and(noted)
+        let closed = self.0.sync().and(noted);
+        *self.0.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        closed
     }
 
     /// Makes everything that was appended durable, whatever the policy.
@@ -261,7 +266,8 @@ impl Journal {
     /// # Errors
     /// What the file system said; the rest was done, and the next call tries again.
     pub fn tend(&self) -> Result<()> {
-        self.0.tend()
+        // The directory may be another process's by then.
+        if self.0.writer().closed { Ok(()) } else { self.0.tend() }
     }
 }
 
