@@ -177,7 +177,8 @@ struct Shared {
     /// Held for moments.
     state: Mutex<State>,
     bells: keepers::Bells,
-    _lock: Box<dyn Send + Sync>,
+    /// Of the directory: another one if it had to be made again.
+    lock: Mutex<Box<dyn Send + Sync>>,
 }
 
 /// What is known of the files and of the records in them.

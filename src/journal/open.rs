@@ -130,7 +130,7 @@ impl Journal {
             sync_turn: Mutex::default(),
             tend_turn: Mutex::default(),
             bells: Bells::default(),
-            _lock: lock,
+            lock: Mutex::new(lock),
         };
         shared.remove_done();
         Ok((Self(Arc::new(shared)), opened))
