@@ -227,7 +227,7 @@ impl Pipeline {
             Err(JournalError::Full { .. }) => return Err(Busy::Full),
             Err(JournalError::Closed) => return Err(Busy::Draining),
             // Neither the one nor the other: told at once, not after a wait for a commit that will not come.
-            Err(_) if !self.circuit.is_closed() => return Err(Busy::Unkept),
+            Err(_) if !self.circuit.is_well() => return Err(Busy::Unkept),
             Err(error) => {
                 tracing::debug!(%error, "the journal does not take a request; it is answered after its commit");
                 self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;

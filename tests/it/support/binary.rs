@@ -57,6 +57,16 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as an administrator or a lack of memory would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Sends a signal by its name (`TERM`, `KILL`, `INT`).
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
