@@ -7,6 +7,7 @@ mod disk;
 mod kills;
 mod ledger;
 mod load;
+mod outage;
 mod replicas;
 mod server;
 mod stop;

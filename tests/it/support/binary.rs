@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The binary with an environment of its own: nothing of the developer's settings reaches it.
+/// The binary with an environment of its own: nothing of the developer's settings reaches it. TRACEFALL_TEST_BINARY names
+/// another than the one that was built with the tests, such as a release.
 pub fn tracefall() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tracefall"));
+    let other = std::env::var_os("TRACEFALL_TEST_BINARY");
+    let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_tracefall").into()));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
