@@ -92,9 +92,14 @@ impl Health {
         self.append_error.is_some() && !self.full
     }
 
-    /// A segment is gone: there is room again, perhaps.
+    /// A segment is gone.
     pub fn removed(&mut self, aside: bool) {
         self.damaged_segments += u64::from(aside);
+        self.freed();
+    }
+
+    /// There is room again, perhaps.
+    pub fn freed(&mut self) {
         if self.full {
             (self.full, self.append_error) = (false, None);
         }

@@ -68,6 +68,9 @@ impl Shared {
         let is_current = {
             let mut state = self.state();
             state.unsynced.forget(segment.number);
+            if bytes < segment.bytes {
+                state.health.freed();
+            }
             state.table.compressed(segment.number, bytes)
         };
         let superfluous = if is_current { path } else { self.directory.join(name(segment.number, Form::Compressed)) };
