@@ -16,7 +16,7 @@ struct Own {
     script: Child,
     folder: PathBuf,
     url: String,
-    _temporary: TempDir,
+    temporary: TempDir,
 }
 
 impl Own {
@@ -28,7 +28,7 @@ impl Own {
         let settings = temporary.path().join("conf");
         // The operating system does not crash here, so that its disk need not be waited for.
         fs::write(&settings, "shared_buffers = '32MB'\nfsync = off\nsynchronous_commit = on\n").unwrap();
-        let mut script = script()
+        let script = script()
             .arg("hold")
             .env("TMPDIR", temporary.path())
             .env("TRACEFALL_POSTGRES_CONF", &settings)
@@ -36,16 +36,17 @@ impl Own {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut url = String::new();
-        BufReader::new(script.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        if url.trim().is_empty() {
+        let mut own = Self { script, folder: PathBuf::new(), url: String::new(), temporary: temporary };
+        BufReader::new(own.script.stdout.take().unwrap()).read_line(&mut own.url).unwrap();
+        own.url = own.url.trim().to_owned();
+        if own.url.is_empty() {
             assert!(std::env::var_os("CI").is_none(), "PostgreSQL is missing: scripts/postgres install");
             eprintln!("skipped: a PostgreSQL that crashes; its programs are missing: scripts/postgres install");
             return None;
         }
         let is_ours = |entry: &fs::DirEntry| entry.path().join("data").is_dir();
-        let folder = fs::read_dir(temporary.path()).unwrap().map(Result::unwrap).find(is_ours).unwrap().path();
-        Some(Self { script, folder, url: url.trim().to_owned(), _temporary: temporary })
+        own.folder = fs::read_dir(own.temporary.path()).unwrap().map(Result::unwrap).find(is_ours).unwrap().path();
+        Some(own)
     }
 
     /// Ends every process of it as a crash would, and starts it again.
