@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -46,8 +46,15 @@ pub struct Running {
     tasks: pipeline::Tasks,
     journal: Option<(Journal, Keepers)>,
     store: Store,
+    /// How long the end may take in all.
     patience: Duration,
 }
+
+/// How long requests that are under way when the service is stopped may take, as a part of all that stopping may take:
+/// the rest belongs to what was accepted.
+const REQUESTS_PART: u32 = 2;
+/// What closing the store is given at least.
+const TO_CLOSE: Duration = Duration::from_secs(1);
 
 /// Starts the service and runs it until SIGTERM or SIGINT; returns once everything that was taken is stored, or
 /// `server.shutdown_timeout_secs` have passed.
@@ -134,7 +141,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let server = tokio::spawn(async move {
         // A dropped sender means the same as a sent stop.
         let stopped = async { drop(stopped.await) };
-        http::serve::serve(listener, router, max_connections, stopped, patience).await;
+        http::serve::serve(listener, router, max_connections, stopped, patience / REQUESTS_PART).await;
     });
     Ok(Running { address: bound, stop, server, pipeline, tasks, journal, store, patience })
 }
@@ -147,20 +154,24 @@ impl Running {
 
     /// Takes nothing more, lets running requests finish, stores what was taken, and closes the store.
     pub async fn stop(self) {
+        let begun = Instant::now();
+        let left = || self.patience.saturating_sub(begun.elapsed());
         // The server may have ended by itself.
         let _ = self.stop.send(());
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the listener ended badly");
         }
-        let left = self.pipeline.drain(self.tasks, self.patience).await;
+        let unstored = self.pipeline.drain(self.tasks, left()).await;
         match self.journal {
             Some((journal, keepers)) => close_journal(journal, keepers).await,
-            None if left > 0 => {
-                tracing::error!(spans = left, "the store did not take these spans in time; they are lost");
+            None if unstored > 0 => {
+                tracing::error!(spans = unstored, "the store did not take these spans in time; they are lost");
             }
             None => {}
         }
-        self.store.maintenance.close().await;
+        if tokio::time::timeout(left().max(TO_CLOSE), self.store.maintenance.close()).await.is_err() {
+            tracing::warn!("the store's connections could not be closed in time");
+        }
     }
 }
 
@@ -198,7 +209,7 @@ async fn close_journal(journal: Journal, keepers: Keepers) {
         drop(keepers);
         let closed = journal.close();
         let status = journal.status();
-        (closed, status.tail - status.done_to)
+        (closed, status.undone)
     };
     match tokio::task::spawn_blocking(close).await {
         Ok((closed, left)) => {

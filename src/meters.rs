@@ -52,7 +52,7 @@ macro_rules! meters {
 meters! {
     // Ingest
     SPANS_ACCEPTED = "tracefall_spans_accepted_total", Counter, Count, [],
-        "Spans taken into the queue.";
+        "Spans acknowledged.";
     SPANS_REJECTED = "tracefall_spans_rejected_total", Counter, Count, ["reason"],
         "Spans refused for good, because they are wrong or too large.";
     REQUESTS_REFUSED = "tracefall_requests_refused_total", Counter, Count, ["reason"],

@@ -34,6 +34,11 @@ impl Ledger {
         self.low
     }
 
+    /// Appended and not done.
+    pub fn undone(&self) -> u64 {
+        self.tail - self.low - self.done.count()
+    }
+
     pub fn waiting(&self) -> u64 {
         self.waiting.count()
     }
@@ -122,7 +127,7 @@ mod tests {
         }
         assert!(!ledger.done(2));
         assert!(!ledger.done(2), "twice is once");
-        assert_eq!(ledger.low(), 0);
+        assert_eq!((ledger.low(), ledger.undone()), (0, 4));
         assert!(ledger.done(1));
         assert_eq!(ledger.low(), 2);
         assert!(!ledger.done(99), "never appended");

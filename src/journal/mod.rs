@@ -178,7 +178,7 @@ struct Shared {
     /// Held for moments.
     state: Mutex<State>,
     bells: keepers::Bells,
-    /// Held until the journal is closed.
+    /// Of the directory, another one if it had to be made again; held until the journal is closed.
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 

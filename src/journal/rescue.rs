@@ -3,7 +3,9 @@
 //! A second fdatasync of the same file may succeed although the pages were dropped
 //! (<https://wiki.postgresql.org/wiki/Fsync_Errors>), so the file is not asked again.
 
+use std::io;
 use std::ops::RangeInclusive;
+use std::sync::PoisonError;
 
 use super::format::{KIND_SPANS, Record};
 use super::scan::{Item, Scanner};
@@ -52,7 +54,13 @@ impl Shared {
         let aside = self.directory.join(temporary);
         // What an attempt before left.
         let _ = self.disk.remove(&aside);
-        let mut fresh = self.create_segment(writer, *records.start(), Some(temporary))?;
+        let mut fresh = match self.create_segment(writer, *records.start(), Some(temporary)) {
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.make_directory_again()?;
+                self.create_segment(writer, *records.start(), Some(temporary))?
+            }
+            created => created?,
+        };
         let path = self.raw_path(fresh.number);
         let copied = self.copy(records, &mut fresh).and_then(|lost| {
             let synced = fresh.file.sync().and_then(|()| self.disk.rename(&aside, &path));
@@ -69,6 +77,16 @@ impl Shared {
         }
     }
 
+    /// Somebody removed the directory while it was in use. What is in memory is still stored, and what comes is kept.
+    fn make_directory_again(&self) -> Result<()> {
+        let failed = |source| JournalError::io("make again", &self.directory, source);
+        self.disk.make_directory(&self.directory).map_err(failed)?;
+        let lock = self.disk.lock(&self.directory)?;
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        tracing::error!(directory = %self.directory.display(), "the journal's directory had disappeared; it is made again");
+        Ok(())
+    }
+
     fn copy(&self, records: RangeInclusive<u64>, fresh: &mut Active) -> Result<Vec<u64>> {
         let (mut next, tail) = (*records.start(), *records.end());
         let mut lost = Vec::new();
@@ -77,7 +95,14 @@ impl Shared {
             let Some(place) = self.state().table.find(next, tail) else { break };
             let path = place.segment.path(&self.directory);
             let failed = |source| JournalError::io("read back", &path, source);
-            let file = self.disk.open(&path).map_err(failed)?;
+            let file = match self.disk.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    lost.extend(next..place.end);
+                    next = next.max(place.end);
+                    continue;
+                }
+                opened => opened.map_err(failed)?,
+            };
             let mut scanner =
                 Scanner::new(file, place.segment.number, place.segment.form, place.segment.bytes).map_err(failed)?;
             while next < place.end {

@@ -16,13 +16,15 @@ pub struct Status {
     pub tail: u64,
     /// Everything up to here is done; the oldest record that is not is the next one.
     pub done_to: u64,
+    /// Records that are not done, in whatever order the others were.
+    pub undone: u64,
     /// Records that are on disk alone.
     pub waiting: u64,
     /// Every record up to here is known to be on the disk.
     pub durable_to: u64,
     /// Whether 80 % of the budget are spent.
     pub high_water: bool,
-    /// Whether the last append was refused because the budget or the disk was full, and nothing became free since.
+    /// Whether the last append was refused because the budget was spent, and nothing became free since.
     pub full: bool,
     /// Why the last append failed, whatever the reason.
     pub append_error: Option<String>,
@@ -79,15 +81,25 @@ impl Health {
             // The journal is as it was.
             Some(JournalError::TooLarge { .. } | JournalError::Closed | JournalError::NotDurable { .. }) => {}
             Some(error) => {
-                self.full = matches!(error, JournalError::Full { .. } | JournalError::NoSpace { .. });
+                self.full = matches!(error, JournalError::Full { .. });
                 self.append_error = Some(error.to_string());
             }
         }
     }
 
-    /// A segment is gone: there is room again, perhaps.
+    /// Whether the disk refused the last append, so that trying may show that it no longer does.
+    pub fn is_worth_a_try(&self) -> bool {
+        self.append_error.is_some() && !self.full
+    }
+
+    /// A segment is gone.
     pub fn removed(&mut self, aside: bool) {
         self.damaged_segments += u64::from(aside);
+        self.freed();
+    }
+
+    /// There is room again, perhaps.
+    pub fn freed(&mut self) {
         if self.full {
             (self.full, self.append_error) = (false, None);
         }
@@ -117,6 +129,7 @@ impl Shared {
             compressed_segments: table.segments().iter().filter(|one| one.form == Form::Compressed).count(),
             tail: ledger.tail(),
             done_to: ledger.low(),
+            undone: ledger.undone(),
             waiting: ledger.waiting(),
             durable_to: state.unsynced.durable,
             high_water: table.bytes() >= percent(self.options.max_bytes, super::write::HIGH_WATER_PERCENT),

@@ -1,5 +1,6 @@
 //! Making records durable: one fdatasync for all who wait, and what is told to whom.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
 use super::disk::DiskFile;
@@ -125,6 +126,7 @@ impl Shared {
         drop(state);
         let synced = files.iter().try_for_each(|(_, file)| file.sync());
         let synced = synced.and_then(|()| if directory { self.disk.sync_directory(&self.directory) } else { Ok(()) });
+        let synced = synced.and_then(|()| self.check_name());
         match synced {
             Ok(()) => {
                 let told = self.state().unsynced.settled(tail, &[]);
@@ -139,5 +141,19 @@ impl Shared {
                 self.rescue()
             }
         }
+    }
+
+    /// Somebody may have removed the directory: what is written then goes to a file that nobody finds again.
+    fn check_name(&self) -> io::Result<()> {
+        let Some(last) = self.state().table.last().cloned() else { return Ok(()) };
+        match self.disk.open(&last.path(&self.directory)) {
+            // The last one is removed only when there is another last one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.is_last(last.number) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn is_last(&self, number: u64) -> bool {
+        self.state().table.last().is_some_and(|last| last.number == number)
     }
 }

@@ -17,12 +17,17 @@ impl Shared {
 
     /// Writes down how far everything is done, and removes the segments that are done.
     pub(super) fn note_done(&self) -> Result<()> {
-        let (low, is_noted) = {
+        let (low, is_noted, tries) = {
             let state = self.state();
-            let low = state.ledger.low();
-            (low, low == state.marked || state.unsynced.doubt.is_some())
+            let (low, tries) = (state.ledger.low(), state.health.is_worth_a_try());
+            let is_noted = low == state.marked && !tries;
+            (low, is_noted || state.unsynced.doubt.is_some(), tries)
         };
         let marked = if is_noted { Ok(()) } else { self.mark(low) };
+        if tries && !is_noted && marked.is_ok() {
+            // A disk that takes a mark may take records again.
+            self.state().health.appended(None);
+        }
         self.remove_done();
         marked
     }
@@ -63,6 +68,9 @@ impl Shared {
         let is_current = {
             let mut state = self.state();
             state.unsynced.forget(segment.number);
+            if bytes < segment.bytes {
+                state.health.freed();
+            }
             state.table.compressed(segment.number, bytes)
         };
         let superfluous = if is_current { path } else { self.directory.join(name(segment.number, Form::Compressed)) };

@@ -58,6 +58,9 @@ impl Journal {
     pub fn append(&self, record: &mut Record, held: Held) -> Result<Ticket> {
         let appended = self.0.append(record, held);
         self.0.state().health.appended(appended.as_ref().err());
+        if appended.is_err() {
+            self.0.bells.tend.ring();
+        }
         let sequence = appended?;
         if self.0.options.fsync != Fsync::Off {
             self.0.bells.sync.ring();

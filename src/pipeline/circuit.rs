@@ -176,6 +176,12 @@ impl Circuit {
         state.phase == Phase::Opening && state.failures == 0
     }
 
+    /// Whether what is written now is likely to be committed soon: the store answers, and holds nobody up.
+    pub fn is_well(&self) -> bool {
+        let state = self.lock();
+        state.phase == Phase::Closed && state.held_up.is_empty()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.lock().phase == Phase::Closed
     }
@@ -267,7 +273,7 @@ impl Circuit {
         // Once for the outage, and once for each other cause that shows up in it.
         if state.logged.is_empty() {
             let (cause, reason) = (trouble.cause, &trouble.reason);
-            tracing::warn!(%error, cause, reason, "the store is unavailable; spans wait in memory until it is back");
+            tracing::warn!(%error, cause, reason, "the store is unavailable; spans wait until it is back");
             state.logged.insert(error.cause());
         } else if state.logged.insert(error.cause()) {
             tracing::info!(%error, cause = trouble.cause, reason = trouble.reason, "the store is still unavailable");

@@ -33,6 +33,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -78,6 +79,8 @@ struct Journaled {
     awaited: Arc<Awaited>,
     /// That there may be records on disk alone.
     wanted: Arc<Notify>,
+    /// Whether the refill has records in its hand that wait for room.
+    in_hand: Arc<AtomicBool>,
 }
 
 /// Why spans were not taken. The caller keeps them and may send them again.
@@ -161,12 +164,18 @@ impl Pipeline {
             clock: clock.clone(),
             settings: settings.clone(),
         };
-        let journal = journal.map(|journal| Journaled { journal, awaited: Arc::default(), wanted: Arc::default() });
-        let refill = |Journaled { journal, awaited, wanted }: Journaled| Refill {
+        let journal = journal.map(|journal| Journaled {
+            journal,
+            awaited: Arc::default(),
+            wanted: Arc::default(),
+            in_hand: Arc::default(),
+        });
+        let refill = |Journaled { journal, awaited, wanted, in_hand }: Journaled| Refill {
             journal,
             queue: queue.clone(),
             awaited,
             wanted,
+            in_hand,
         };
         let tasks = Tasks {
             refill: journal.clone().map(|journal| tokio::spawn(refill(journal).run())),
@@ -209,14 +218,16 @@ impl Pipeline {
             return Err(Busy::Draining);
         }
         let kept = match journaled.append(&spans) {
-            Ok((ticket, held)) => {
+            Ok(ticket) => {
                 let entry = Entry { journal: journaled.journal.clone(), sequence: ticket.sequence() };
                 let kept = kept(ticket);
-                self.hold(spans, held, entry, journaled, Some(done).filter(|_| awaited))?;
+                self.hold(spans, entry, journaled, Some(done).filter(|_| awaited))?;
                 kept
             }
             Err(JournalError::Full { .. }) => return Err(Busy::Full),
             Err(JournalError::Closed) => return Err(Busy::Draining),
+            // Neither the one nor the other: told at once, not after a wait for a commit that will not come.
+            Err(_) if !self.circuit.is_well() => return Err(Busy::Unkept),
             Err(error) => {
                 tracing::debug!(%error, "the journal does not take a request; it is answered after its commit");
                 self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
@@ -230,30 +241,29 @@ impl Pipeline {
     fn hold(
         &self,
         spans: Vec<Span>,
-        held: Held,
         entry: Entry,
-        Journaled { journal, awaited, wanted }: &Journaled,
+        journaled: &Journaled,
         done: Option<oneshot::Sender<usize>>,
     ) -> Result<(), Busy> {
         let sequence = entry.sequence;
-        let done = match held {
-            Held::OnDisk => done,
-            Held::InMemory => match self.queue.push(spans, done, Some(entry)) {
+        let (done, refused) = match journaled.is_behind() {
+            true => (done, None),
+            false => match self.queue.push(spans, done, Some(entry)) {
                 Ok(()) => return Ok(()),
-                Err((busy, done)) => {
-                    journal.give_back(sequence);
-                    if busy == Busy::Draining {
-                        return Err(busy);
-                    }
-                    done
-                }
+                Err((busy, done)) => (done, Some(busy)),
             },
         };
+        // Before the refill may have the record: it tells whom it finds.
         if let Some(done) = done {
-            awaited.insert(sequence, done);
+            journaled.awaited.insert(sequence, done);
         }
-        wanted.notify_one();
-        Ok(())
+        journaled.journal.give_back(sequence);
+        journaled.wanted.notify_one();
+        match refused {
+            // The sender is told to come again, and the next start stores them all the same.
+            Some(Busy::Draining) => Err(Busy::Draining),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a request may be worth decoding at all. That there is no room is told before the work, not after it.
@@ -336,13 +346,21 @@ thread_local! {
 }
 
 impl Journaled {
-    /// Writes the spans down. Where anything waits on disk alone already they wait behind it.
-    fn append(&self, spans: &[Span]) -> Result<(Ticket, Held), JournalError> {
-        let held = if self.journal.waiting() > 0 { Held::OnDisk } else { Held::InMemory };
+    /// Records on disk alone that are no reason to put further ones behind them: they come back any moment, and a busy
+    /// service would else never find the moment in which none waits.
+    const FEW: u64 = 100;
+
+    /// Writes the spans down.
+    fn append(&self, spans: &[Span]) -> Result<Ticket, JournalError> {
         RECORD.with_borrow_mut(|record| {
             record.set_spans(spans);
-            self.journal.append(record, held).map(|ticket| (ticket, held))
+            self.journal.append(record, Held::InMemory)
         })
+    }
+
+    /// Whether what comes now has to wait on disk behind what came before, which would never find room else.
+    fn is_behind(&self) -> bool {
+        self.in_hand.load(Ordering::Acquire) || self.journal.waiting() > Self::FEW
     }
 }
 

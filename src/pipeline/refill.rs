@@ -2,6 +2,7 @@
 //! oldest first, as room becomes free.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::model::span::Span;
 
 /// Spans that are read at a time, beside those in the queue; one record may have more.
 const AT_A_TIME: usize = 2_000;
+/// The same in bytes, as they lie on disk.
+const BYTES_AT_A_TIME: usize = 4 << 20;
 /// How long to wait after the disk could not be read.
 const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 /// How often progress is logged.
@@ -25,6 +28,8 @@ pub(super) struct Refill {
     pub awaited: Arc<Awaited>,
     /// That there may be records on disk alone, or that the queue was closed.
     pub wanted: Arc<Notify>,
+    /// Whether there are records in hand that wait for room: then nobody else may take it.
+    pub in_hand: Arc<AtomicBool>,
 }
 
 /// Who waits for the commit of a record that is on disk alone, by its sequence.
@@ -91,7 +96,13 @@ impl Refill {
     }
 
     async fn push(&self, records: Vec<(u64, Vec<Span>)>) {
+        self.in_hand.store(true, Ordering::Release);
         for (sequence, spans) in records {
+            if spans.is_empty() {
+                // No writer would ever say that it is done.
+                self.journal.done(sequence);
+                continue;
+            }
             let entry = Entry { journal: self.journal.clone(), sequence };
             if self.queue.room(&spans).await {
                 let done = self.awaited.remove(sequence);
@@ -100,6 +111,7 @@ impl Refill {
                 self.journal.give_back(sequence);
             }
         }
+        self.in_hand.store(false, Ordering::Release);
     }
 }
 
@@ -113,8 +125,8 @@ async fn take(journal: Journal, mut backlog: Backlog) -> Result<(Taken, Backlog)
 }
 
 fn take_some(journal: &Journal, backlog: &mut Backlog) -> Taken {
-    let (mut records, mut count) = (Vec::new(), 0);
-    while count < AT_A_TIME {
+    let (mut records, mut count, mut bytes) = (Vec::new(), 0, 0);
+    while count < AT_A_TIME && bytes < BYTES_AT_A_TIME {
         // What was taken before a record that cannot be read is not kept waiting for it.
         let stored = match backlog.take() {
             Ok(Some(stored)) => stored,
@@ -125,6 +137,7 @@ fn take_some(journal: &Journal, backlog: &mut Backlog) -> Taken {
         match stored.spans() {
             Ok(spans) => {
                 count += spans.len().max(1);
+                bytes += stored.payload.len();
                 records.push((stored.sequence, spans));
             }
             Err(error) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problems;
+use super::store::{StoreLocation, StoreSettings, Synchronous};
 
 /// The journal's directory, its promise, and its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,17 @@ impl Default for JournalSettings {
 }
 
 impl JournalSettings {
+    pub(super) fn warn(&self, store: &StoreSettings, problems: &mut Problems) {
+        let is_sqlite = matches!(store.location(), Ok(StoreLocation::Sqlite(_)));
+        if self.enabled && self.fsync == Fsync::Always && is_sqlite && store.sqlite.synchronous != Synchronous::Full {
+            problems.add(
+                "journal.fsync",
+                "is \"always\", but store.sqlite.synchronous is not \"full\": what the journal gives up as stored, a \
+                 power cut may still take from the store",
+            );
+        }
+    }
+
     pub(super) fn check(&self, problems: &mut Problems) {
         if self.dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
             problems.add("journal.dir", "is empty; accepted is a directory's path");

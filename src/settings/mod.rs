@@ -154,6 +154,7 @@ impl Settings {
     pub fn warnings(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         self.store.warn(&mut problems);
+        self.journal.warn(&self.store, &mut problems);
         problems.into_list()
     }
 

@@ -8,9 +8,10 @@ use super::problem::Problems;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineSettings {
-    /// Bytes of accepted spans that memory may hold until they are committed. Beyond it: 429 with Retry-After.
+    /// Bytes of accepted spans that memory may hold until they are committed. Beyond it they wait in the journal; without
+    /// one: 429 with Retry-After.
     pub queue_max_bytes: usize,
-    /// Accepted spans that memory may hold until they are committed. Beyond it: 429 with Retry-After.
+    /// The same, in spans.
     pub queue_max_spans: usize,
     /// Milliseconds that a free writer waits for more spans. Longer makes larger batches and later answers.
     pub linger_ms: u64,

@@ -294,6 +294,19 @@ fn what_no_database_uses_is_warned_of() {
 }
 
 #[test]
+fn a_journal_that_promises_more_than_the_store_keeps_is_warned_of() {
+    let warned = |file: &str| load(file, &[]).unwrap().warnings().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let always = "[journal]\nfsync = 'always'\n";
+    let [warning] = &warned(always)[..] else { panic!("one warning") };
+    assert!(warning.starts_with("journal.fsync is \"always\", but store.sqlite.synchronous"), "{warning}");
+    for well in
+        ["enabled = false", "[store.sqlite]\nsynchronous = 'full'", "[store]\nurl = 'postgres://me@localhost/app'"]
+    {
+        assert_eq!(warned(&format!("{always}{well}")), [""; 0], "{well}");
+    }
+}
+
+#[test]
 fn beyond_loopback_it_does_not_start_without_a_key_or_an_open_door() {
     let text = complaint("[server]\nhost = '0.0.0.0'", &[]);
     for way_out in ["tracefall keys generate", "listen on 127.0.0.1", "access.open = true"] {

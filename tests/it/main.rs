@@ -5,6 +5,7 @@ mod bad_input;
 mod borders;
 mod cli;
 mod clients;
+mod crash;
 mod docs;
 mod faults;
 mod http;

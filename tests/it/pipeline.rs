@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tracefall::clock::Clock;
+use tracefall::journal::Journal;
 use tracefall::model::ids::{SpanId, TraceId};
 use tracefall::model::merge::fold;
 use tracefall::model::search::TraceQuery;
@@ -67,6 +68,10 @@ struct Bench {
 
 impl Bench {
     async fn start(fault: Fault, change: impl FnOnce(&mut PipelineSettings)) -> Self {
+        Self::start_with(fault, false, change).await
+    }
+
+    async fn start_with(fault: Fault, journal: bool, change: impl FnOnce(&mut PipelineSettings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = support::settings(&folder);
         settings.pipeline.retry_base_ms = 1;
@@ -79,7 +84,8 @@ impl Bench {
         store.spans = writer.clone();
         // More than this store makes use of, so that requests are split over several.
         store.writers = 2;
-        let (pipeline, tasks) = Pipeline::start(&store, None, &settings.pipeline, Clock::system());
+        let open = || Journal::open(&folder.path().join("journal"), &settings.journal, UnixNanos::default).unwrap().0;
+        let (pipeline, tasks) = Pipeline::start(&store, journal.then(open), &settings.pipeline, Clock::system());
         Self { pipeline, tasks, store, writer, _folder: folder }
     }
 
@@ -195,4 +201,25 @@ async fn however_many_traces_an_earlier_process_left_unsettled_all_are_settled()
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     pipeline.drain(tasks, LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_what_has_no_room_in_memory_is_told() {
+    // Nearly everything waits on disk alone, and comes back while more is on its way there.
+    let bench = Bench::start_with(Fault::None, true, |settings| {
+        settings.queue_max_spans = 2;
+        settings.linger_ms = 1;
+    })
+    .await;
+    let sends = |trace: u8| {
+        let pipeline = bench.pipeline.clone();
+        std::thread::spawn(move || (0..40).map(|_| pipeline.submit(spans(trace, &["a", "b"]), true).unwrap()).collect())
+    };
+    let threads: Vec<std::thread::JoinHandle<Vec<_>>> = (1..=8).map(sends).collect();
+    for receipt in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        assert_eq!(receipt.stored(LONG).await, Ok(Stored::Yes { dead_letters: 0 }));
+    }
+    let journal = bench.pipeline.status().journal.unwrap();
+    assert_eq!((journal.undone, journal.waiting, bench.stored_spans(8).await), (0, 0, 2));
+    assert_eq!(bench.pipeline.drain(bench.tasks, LONG).await, 0);
 }

@@ -74,7 +74,7 @@ impl From<journal::Status> for JournalState {
             reason: status.sync_error.or(status.append_error),
             bytes: status.bytes,
             max_bytes: status.max_bytes,
-            unstored_records: status.tail - status.done_to,
+            unstored_records: status.undone,
             waiting_records: status.waiting,
             replay_records: status.replay.records,
             replayed_records: status.replay.done_records,

@@ -106,6 +106,7 @@ pub async fn post_spans(
             Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
         },
     };
+    counter!(meters::SPANS_ACCEPTED).increment(answer.1.accepted as u64);
     Ok((answer.0, Json(answer.1)).into_response())
 }
 
@@ -130,7 +131,6 @@ fn submit(
         return Err(ApiError::rejected("none of the spans can be taken", rejected));
     }
     let receipt = pipeline.submit(spans, awaited).inspect_err(busy)?;
-    counter!(meters::SPANS_ACCEPTED).increment(accepted as u64);
     Ok((receipt, Accepted { accepted, rejected, ..Accepted::default() }))
 }
 

@@ -16,8 +16,12 @@ fn a_full_disk_refuses_and_space_heals_it() {
             assert!(matches!(error, JournalError::NoSpace { .. }), "{error}");
         }
         let status = journal.status();
-        assert!(status.full && !status.can_append(), "{status:?}");
+        assert!(!status.full && !status.can_append(), "{status:?}");
+        journal.tend().unwrap_err();
         disk.set(Faults::default());
+        // Also when nobody comes with a record.
+        journal.tend().unwrap();
+        assert!(journal.status().can_append());
         fill(&journal, 4..=5);
         assert!(journal.status().can_append());
         drop(journal);

@@ -182,7 +182,7 @@ fn quick(settings: &mut Settings) {
 }
 
 /// Where the server of a database listens.
-fn address(database: &Database) -> SocketAddr {
+pub fn address(database: &Database) -> SocketAddr {
     let url = database.url();
     let place = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
     let place = place.rsplit('@').next().unwrap();

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The binary with an environment of its own: nothing of the developer's settings reaches it.
+/// The binary with an environment of its own: nothing of the developer's settings reaches it. TRACEFALL_TEST_BINARY names
+/// another than the one that was built with the tests, such as a release.
 pub fn tracefall() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tracefall"));
+    let other = std::env::var_os("TRACEFALL_TEST_BINARY");
+    let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_tracefall").into()));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
@@ -55,6 +57,16 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as an administrator or a lack of memory would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends a signal by its name (`TERM`, `KILL`, `INT`).
