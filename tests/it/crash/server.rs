@@ -36,7 +36,7 @@ impl Own {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut own = Self { script, folder: PathBuf::new(), url: String::new(), temporary: temporary };
+        let mut own = Self { script, folder: PathBuf::new(), url: String::new(), temporary };
         BufReader::new(own.script.stdout.take().unwrap()).read_line(&mut own.url).unwrap();
         own.url = own.url.trim().to_owned();
         if own.url.is_empty() {
