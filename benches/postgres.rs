@@ -3,9 +3,11 @@
 //! rounds on one machine; CPU is that of the writing process and of every process of the server together.
 //!
 //! `scripts/bench postgres` starts a private server and runs it. `INGEST_SPANS` and `INGEST_ROUNDS` change its size;
-//! `INGEST_STORED=0,1000000,10000000` measures beside COPY with so many spans stored instead.
+//! `INGEST_STORED=0,1000000,10000000` measures beside COPY with so many spans stored instead, and `NEIGHBOUR_SECS=20`
+//! another program beside us, for so long a phase.
 
 mod load;
+mod neighbour;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -64,6 +66,10 @@ async fn main() {
     let spans = number("INGEST_SPANS", 200_000);
     let rounds = number("INGEST_ROUNDS", 5);
     let growth = std::env::var("INGEST_STORED").ok();
+    if std::env::var_os("NEIGHBOUR_SECS").is_some() {
+        let phase = Duration::from_secs(number("NEIGHBOUR_SECS", 20) as u64);
+        return in_database(&server, async |url| neighbour::run(url, rounds, phase).await).await;
+    }
     println!("{spans} spans a round, {SPANS_PER_REQUEST} a request, {CONNECTIONS} connections, {rounds} rounds");
     let Some(growth) = growth else {
         rates(&server, spans, rounds).await;

@@ -19,6 +19,7 @@
 //! start.
 
 mod batch;
+mod brake;
 mod circuit;
 mod guard;
 pub mod import;
@@ -48,6 +49,7 @@ use crate::settings::pipeline::PipelineSettings;
 use crate::settings::retention::{RetentionSettings, StorageSettings};
 use crate::store::{Pins, Store, TraceReader};
 
+use brake::Brake;
 use circuit::Circuit;
 pub use circuit::{StoreStatus, Trouble};
 use guard::{Fill, Guard};
@@ -67,6 +69,7 @@ pub struct Pipeline {
     queue: Arc<Queue>,
     journal: Option<Journaled>,
     circuit: Arc<Circuit>,
+    brake: Arc<Brake>,
     guard: Arc<Guard>,
     flushed: Arc<Notify>,
     store: Store,
@@ -142,6 +145,7 @@ impl Pipeline {
     ) -> (Self, Tasks) {
         let queue = Arc::new(Queue::new(store.writers, settings.queue_max_bytes, settings.queue_max_spans));
         let circuit = Circuit::new(settings, clock.clone());
+        let brake = Arc::new(Brake::new(settings.max_rows_per_second));
         let flushed = Arc::new(Notify::new());
         let (settler, touched) = Settler::new(store, circuit.clone(), settings, clock.clone());
         let guard = Arc::new(Guard::new(&care.storage));
@@ -159,6 +163,7 @@ impl Pipeline {
             queue: queue.clone(),
             store: store.spans.clone(),
             circuit: circuit.clone(),
+            brake: brake.clone(),
             touched: touched.clone(),
             flushed: flushed.clone(),
             clock: clock.clone(),
@@ -184,7 +189,7 @@ impl Pipeline {
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
         };
-        (Self { queue, journal, circuit, guard, flushed, store: store.clone() }, tasks)
+        (Self { queue, journal, circuit, brake, guard, flushed, store: store.clone() }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
@@ -318,6 +323,7 @@ impl Pipeline {
     /// `patience` and says how many spans were left in memory: without a journal they are lost with the process.
     pub async fn drain(&self, tasks: Tasks, patience: Duration) -> usize {
         self.queue.close();
+        self.brake.release();
         tasks.upkeep.abort();
         if let Some(Journaled { wanted, .. }) = &self.journal {
             wanted.notify_one();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use metrics::gauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -40,6 +41,8 @@ impl Upkeep {
                 tracing::warn!(%error, "upkeep failed; it is tried again with a later batch");
             }
             tokio::time::sleep(EVERY).await;
+            // What is due by now waits for the next batch, which has the store awake: one that came meanwhile is long over.
+            let _ = self.flushed.notified().now_or_never();
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::batch::BatchRule;
+use super::brake::Brake;
 use super::circuit::Circuit;
 use super::queue::{Part, Queue, Request, Taken};
 use super::settle::TraceKey;
@@ -33,6 +34,7 @@ pub(super) struct Writer {
     pub queue: Arc<Queue>,
     pub store: Arc<dyn SpanWriter>,
     pub circuit: Arc<Circuit>,
+    pub brake: Arc<Brake>,
     /// Traces that were written to, for settling.
     pub touched: UnboundedSender<Vec<TraceKey>>,
     /// That a batch was written, for upkeep.
@@ -70,9 +72,13 @@ impl Writer {
             records.extend(spans);
         }
         let batch = fold(records);
-        let begun = Instant::now();
-        let refused = self.write_bisecting(&batch).await;
-        histogram!(meters::FLUSH_SECONDS).record(begun.elapsed().as_secs_f64());
+        let mut refused = HashSet::new();
+        for piece in batch.chunks(self.brake.piece()) {
+            self.brake.hold(piece.len()).await;
+            let begun = Instant::now();
+            refused.extend(self.write_bisecting(piece).await);
+            histogram!(meters::FLUSH_SECONDS).record(begun.elapsed().as_secs_f64());
+        }
         histogram!(meters::BATCH_SPANS).record(batch.len() as f64);
 
         let mut traces: Vec<TraceKey> =

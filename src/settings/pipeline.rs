@@ -17,6 +17,9 @@ pub struct PipelineSettings {
     pub linger_ms: u64,
     /// Spans in one transaction.
     pub batch_max_spans: usize,
+    /// Rows that this process writes a second, at most, over any while longer than a second: a brake for the sake of what
+    /// else lives in the database. What comes faster waits in the queue. 0: as fast as the store takes them.
+    pub max_rows_per_second: u64,
     /// Milliseconds before the first retry of a failed commit; doubled with each further one.
     pub retry_base_ms: u64,
     /// Milliseconds between retries at most.
@@ -38,6 +41,7 @@ impl Default for PipelineSettings {
             queue_max_spans: 200_000,
             linger_ms: 20,
             batch_max_spans: 10_000,
+            max_rows_per_second: 0,
             retry_base_ms: 100,
             retry_max_ms: 5_000,
             wait_stored_max_secs: 10,
@@ -61,6 +65,7 @@ impl PipelineSettings {
         problems.within("pipeline.queue_max_spans", self.queue_max_spans, 1..=100_000_000);
         problems.within("pipeline.linger_ms", self.linger_ms, 0..=10_000);
         problems.within("pipeline.batch_max_spans", self.batch_max_spans, 1..=100_000);
+        problems.within("pipeline.max_rows_per_second", self.max_rows_per_second, 0..=10_000_000);
         problems.within("pipeline.retry_base_ms", self.retry_base_ms, 1..=HOUR_MS);
         problems.within("pipeline.retry_max_ms", self.retry_max_ms, 1..=HOUR_MS);
         problems.within("pipeline.wait_stored_max_secs", self.wait_stored_max_secs, 1..=3_599);

@@ -18,27 +18,38 @@ pub struct PostgresSettings {
     pub reader_connections: u32,
     /// Seconds to wait for a free or a new connection; a database that slept takes some of them to wake.
     pub acquire_timeout_secs: u64,
-    /// Seconds that one statement may take; then its connection is closed and the store counts as unavailable.
+    /// Seconds that one statement may take. Where no answer comes within 5 s more, its connection is closed and the store
+    /// counts as unavailable.
     pub statement_timeout_secs: u64,
     /// Seconds after which an unused connection is closed, so that an idle database may sleep.
     pub idle_timeout_secs: u64,
     /// Seconds after which a connection is replaced, however busy it is.
     pub max_lifetime_secs: u64,
-    /// Whether statements are prepared by name and kept by the connection. Not behind a transaction pooler that does
-    /// not follow them: PgBouncer before 1.21 or with `max_prepared_statements = 0`.
-    pub prepared_statements: bool,
+    /// Whether connections keep statements prepared by name.
+    pub prepared_statements: PreparedStatements,
+}
+
+/// Whether connections keep statements prepared by name, which saves planning them anew. Behind a transaction pooler
+/// that does not follow names they mean nothing: PgBouncer before 1.21 or with `max_prepared_statements = 0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreparedStatements {
+    /// Until a pooler shows that does not follow them.
+    Auto,
+    Always,
+    Never,
 }
 
 impl Default for PostgresSettings {
     fn default() -> Self {
         Self {
             writer_connections: 2,
-            reader_connections: 4,
+            reader_connections: 2,
             acquire_timeout_secs: 10,
             statement_timeout_secs: 30,
             idle_timeout_secs: 60,
             max_lifetime_secs: 1_800,
-            prepared_statements: true,
+            prepared_statements: PreparedStatements::Auto,
         }
     }
 }
@@ -146,6 +157,27 @@ pub(super) fn warn_of_url(key: &str, url: &DatabaseUrl, problems: &mut Problems)
     }
 }
 
+/// What is better not written through: what a transaction pooler saves is nothing beside two connections, and it costs.
+pub(super) fn warn_of_writing(key: &str, url: &DatabaseUrl, problems: &mut Problems) {
+    let Some(parts) = Parts::of(url.expose()) else { return };
+    let host = parts.host();
+    if !parts.is_transaction_pooler() {
+        return;
+    }
+    let direct = match host.split_once("-pooler.") {
+        Some((endpoint, rest)) => format!("{endpoint}.{rest}"),
+        None => "the direct host".to_owned(),
+    };
+    problems.add(
+        key,
+        format!(
+            "leads to {host}, a transaction pooler, for writing too: that works and costs time, since statements cannot \
+             stay prepared there; let store.write_url name {direct} (two connections are all it takes), and keep the \
+             pooler for reading"
+        ),
+    );
+}
+
 /// A URL's parts as they stand: nothing is decoded.
 struct Parts<'a> {
     host: &'a str,
@@ -185,6 +217,15 @@ impl<'a> Parts<'a> {
     /// Parameters win over the authority, as they do for the driver.
     fn host(&self) -> &'a str {
         self.parameter("hostaddr").or(self.parameter("host")).unwrap_or(self.host)
+    }
+
+    /// By the names and ports of those in use. Supabase's pooler is one in session mode on PostgreSQL's own port.
+    fn is_transaction_pooler(&self) -> bool {
+        match self.parameter("port").or(self.port) {
+            Some("6432" | "6543") => true,
+            None | Some("5432") if self.host().to_ascii_lowercase().ends_with(".supabase.com") => false,
+            _ => is_pooler(self.host()),
+        }
     }
 }
 
@@ -289,6 +330,25 @@ mod tests {
             let warnings = warnings(url);
             assert_eq!(warnings.len(), usize::from(warned), "{url}: {warnings:?}");
             assert!(warnings.iter().all(|text| text.contains("channel_binding") && !text.contains("u:p")));
+        }
+    }
+
+    #[test]
+    fn writing_through_a_transaction_pooler_is_advised_against() {
+        for (url, advice) in [
+            ("postgres://u:p@ep-x-pooler.eu.aws.neon.tech/d", Some("name ep-x.eu.aws.neon.tech (")),
+            ("postgres://u:p@aws-0-eu.pooler.supabase.com:6543/d", Some("name the direct host (")),
+            ("postgres://u:p@db:6432/d", Some("name the direct host (")),
+            ("postgres:///d?host=pgbouncer", Some("name the direct host (")),
+            ("postgres://u:p@aws-0-eu.pooler.supabase.com:5432/d", None),
+            ("postgres://u:p@ep-x.eu.aws.neon.tech/d", None),
+            ("postgres://u:p@localhost:5432/d", None),
+        ] {
+            let mut problems = Problems::default();
+            warn_of_writing("store.url", &DatabaseUrl::new(url), &mut problems);
+            let told: Vec<String> = problems.into_list().iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), usize::from(advice.is_some()), "{url}: {told:?}");
+            assert!(told.iter().all(|text| text.contains(advice.unwrap()) && !text.contains("u:p")), "{told:?}");
         }
     }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::postgres::{ACCEPTED_URL, check_schema, check_url, warn_of_url};
-pub use super::postgres::{PostgresLocation, PostgresSettings};
+use super::postgres::{ACCEPTED_URL, check_schema, check_url, warn_of_url, warn_of_writing};
+pub use super::postgres::{PostgresLocation, PostgresSettings, PreparedStatements};
 use super::problem::Problems;
 use super::secret::DatabaseUrl;
 
@@ -162,6 +162,8 @@ impl StoreSettings {
         let is_postgres = matches!(self.location(), Ok(StoreLocation::Postgres(_)));
         if let Some(url) = self.url.as_ref().filter(|_| is_postgres) {
             warn_of_url("store.url", url, problems);
+            let (key, url) = self.write_url.as_ref().map_or(("store.url", url), |url| ("store.write_url", url));
+            warn_of_writing(key, url, problems);
         }
         for (key, url) in self.further_urls() {
             if is_postgres {

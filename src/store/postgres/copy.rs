@@ -56,7 +56,7 @@ pub(super) async fn copy<S: Borrow<Span>>(work: &mut Work, schema: &Schema, targ
     }
     let filled = spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span.borrow())));
     work.copying(true);
-    let copied = copy_into(work, &target.sql(schema, filled), target, filled, spans).await;
+    let copied = copy_into(work.raw(), &target.sql(schema, filled), target, filled, spans).await;
     // Told by the server, it is over. Anything else leaves the COPY open: the connection goes.
     if matches!(&copied, Ok(()) | Err(sqlx::Error::Database(_))) {
         work.copying(false);

@@ -1,14 +1,14 @@
 //! The schema's migrations, the days ahead, the size, and the end.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
+use sha2::{Digest, Sha384};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgArguments;
 
 use super::days;
-use super::pool::Held;
 use super::published;
 use super::work::{Mode, Work};
 use super::{Postgres, Schema, failed};
@@ -33,20 +33,10 @@ impl Schema {
         format!("{self}tracefall_migrations")
     }
 
-    fn migrator(&self) -> Migrator {
-        let both = MIGRATIONS.iter().flat_map(|(version, name, up, down)| {
-            [(MigrationType::ReversibleUp, *up), (MigrationType::ReversibleDown, *down)].map(|(direction, sql)| {
-                // Safe: our own text, and a plain word in quotes.
-                let sql = AssertSqlSafe(sql.replace(WRITTEN_FOR, &self.prefix)).into_sql_str();
-                Migration::new(*version, (*name).into(), direction, sql, false)
-            })
-        });
-        let mut migrator = Migrator::with_migrations(both.collect());
-        // Set once, before any table exists.
-        migrator.dangerous_set_table_name(self.history());
-        // That lock is a session's, which breaks behind poolers. The transaction around has one of its own.
-        migrator.set_locking(false);
-        migrator
+    /// A migration's statements, for this schema.
+    fn statements(&self, text: &str) -> String {
+        // Our own text, and a plain word in quotes.
+        text.replace(WRITTEN_FOR, &self.prefix)
     }
 }
 
@@ -63,16 +53,16 @@ impl Maintenance for Postgres {
         if self.migrations().await?.iter().all(|state| state.applied) {
             return Ok(());
         }
-        self.limits.hold_long("migrate up", self.up()).await
+        self.limits.long().hold("migrate up", self.up()).await
     }
 
     async fn publish_views(&self) -> Result<Vec<Published>> {
-        self.limits.hold_long("publish the views", self.publish()).await
+        self.limits.long().hold("publish the views", self.publish()).await
     }
 
     async fn migrate_down(&self) -> Result<()> {
         self.forget();
-        self.limits.hold_long("migrate down", self.down()).await
+        self.limits.long().hold("migrate down", self.down()).await
     }
 
     async fn migrations(&self) -> Result<Vec<MigrationState>> {
@@ -83,7 +73,7 @@ impl Maintenance for Postgres {
             let read = async {
                 match has(&mut work, "SELECT to_regclass($1)::text", &history, DOING).await? {
                     true => applied(&mut work, &history, DOING).await,
-                    false => Ok(HashSet::new()),
+                    false => Ok(BTreeMap::new()),
                 }
             }
             .await;
@@ -93,7 +83,7 @@ impl Maintenance for Postgres {
         let state = |(version, name, _, _): &(i64, &str, &str, &str)| MigrationState {
             version: *version,
             name: (*name).to_owned(),
-            applied: applied.contains(version),
+            applied: applied.contains_key(version),
         };
         Ok(MIGRATIONS.iter().map(state).collect())
     }
@@ -139,75 +129,108 @@ impl Maintenance for Postgres {
 impl Postgres {
     async fn up(&self) -> Result<()> {
         const DOING: &str = "migrate up";
-        let mut connection = self.admin.acquire(DOING).await?;
-        let mut transaction = self.alone(&mut connection, DOING).await?;
+        let mut work = self.alone(DOING).await?;
+        let applied = self.apply(&mut work, DOING).await;
+        work.end(applied).await
+    }
+
+    async fn apply(&self, work: &mut Work, doing: &'static str) -> Result<()> {
+        let (schema, history) = (&self.schema, self.schema.history());
         // Not IF NOT EXISTS: that wants the right to make one even where there is one.
-        if !has(&mut transaction, "SELECT to_regnamespace($1)::text", &quoted(&self.schema), DOING).await? {
-            let sql = AssertSqlSafe(format!("CREATE SCHEMA {}", quoted(&self.schema)));
-            transaction.execute(sql).await.map_err(failed(DOING))?;
+        if !has(work, "SELECT to_regnamespace($1)::text", &quoted(schema), doing).await? {
+            work.execute(format!("CREATE SCHEMA {}", quoted(schema))).await?;
         }
-        let migrator = self.schema.migrator();
-        let run = migrator.run_direct(None, &mut *transaction, false).await;
-        run.map_err(|error| migration_failed(DOING, error))?;
-        transaction.commit().await.map_err(failed(DOING))?;
-        connection.give_back();
+        // The columns are those of the driver's migrator, which kept it before.
+        work.execute(format!(
+            "CREATE TABLE IF NOT EXISTS {history} (version bigint PRIMARY KEY, description text NOT NULL, \
+             installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL, checksum bytea NOT NULL, \
+             execution_time bigint NOT NULL)"
+        ))
+        .await?;
+        let applied = applied(work, &history, doing).await?;
+        check(&applied, schema, doing)?;
+        for (version, name, up, _) in MIGRATIONS.iter().filter(|(version, ..)| !applied.contains_key(version)) {
+            let statements = schema.statements(up);
+            let checksum = Sha384::digest(&statements).to_vec();
+            let begun = Instant::now();
+            work.execute(statements).await?;
+            // Safe: the schema's name is a plain word.
+            let sql = AssertSqlSafe(format!(
+                "INSERT INTO {history} (version, description, success, checksum, execution_time) \
+                 VALUES ($1, $2, TRUE, $3, $4)"
+            ));
+            let nanos = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
+            let note = sqlx::query(sql).bind(version).bind(name).bind(checksum).bind(nanos);
+            note.execute(&mut **work).await.map_err(failed(doing))?;
+        }
         Ok(())
     }
 
     async fn publish(&self) -> Result<Vec<Published>> {
         const DOING: &str = "publish the views";
-        let mut connection = self.admin.acquire(DOING).await?;
-        let mut transaction = self.alone(&mut connection, DOING).await?;
-        let published = published::publish(&mut transaction, &self.schema, DOING).await?;
-        transaction.commit().await.map_err(failed(DOING))?;
-        connection.give_back();
-        Ok(published)
+        let mut work = self.alone(DOING).await?;
+        let published = published::publish(&mut work, &self.schema, DOING).await;
+        work.end(published).await
     }
 
     async fn down(&self) -> Result<()> {
         const DOING: &str = "migrate down";
-        let history = self.schema.history();
-        let mut connection = self.admin.acquire(DOING).await?;
-        let mut transaction = self.alone(&mut connection, DOING).await?;
-        if !has(&mut transaction, "SELECT to_regclass($1)::text", &history, DOING).await? {
+        let mut work = self.alone(DOING).await?;
+        let reverted = self.revert(&mut work, DOING).await;
+        work.end(reverted).await
+    }
+
+    async fn revert(&self, work: &mut Work, doing: &'static str) -> Result<()> {
+        let (schema, history) = (&self.schema, self.schema.history());
+        if !has(work, "SELECT to_regclass($1)::text", &history, doing).await? {
             return Ok(());
         }
-        published::withdraw(&mut transaction, &self.schema, DOING).await?;
-        let applied = applied(&mut transaction, &history, DOING).await?;
-        let migrator = self.schema.migrator();
-        let down = migrator.iter().rev().filter(|migration| migration.migration_type.is_down_migration());
-        for migration in down.filter(|migration| applied.contains(&migration.version)) {
-            let reverted = transaction.revert(&history, migration).await;
-            reverted.map_err(|error| migration_failed(DOING, error))?;
+        published::withdraw(work, schema, doing).await?;
+        let applied = applied(work, &history, doing).await?;
+        for (_, _, _, down) in MIGRATIONS.iter().rev().filter(|(version, ..)| applied.contains_key(version)) {
+            work.execute(schema.statements(down)).await?;
         }
-        let sql = AssertSqlSafe(format!("DROP TABLE {history}"));
-        transaction.execute(sql).await.map_err(failed(DOING))?;
-        drop_schema_if_empty(&mut transaction, &self.schema).await.map_err(failed(DOING))?;
-        transaction.commit().await.map_err(failed(DOING))?;
-        connection.give_back();
-        Ok(())
+        work.execute(format!("DROP TABLE {history}")).await?;
+        drop_schema_if_empty(work, schema).await
     }
 
     /// A transaction that changes the schema, alone among the processes that do.
-    async fn alone<'c>(
-        &self,
-        connection: &'c mut Held,
-        doing: &'static str,
-    ) -> Result<Transaction<'c, sqlx::Postgres>> {
-        let mut transaction = connection.begin().await.map_err(failed(doing))?;
+    async fn alone(&self, doing: &'static str) -> Result<Work> {
+        let mut work = Work::begin(&self.admin, Mode::Define, self.limits.long(), doing).await?;
         // Others may be at the same for a while, but nobody is to wait behind us for long.
         let alone = one_at_a_time(&self.schema);
-        let sql = AssertSqlSafe(format!("SET LOCAL lock_timeout = 10000; {alone}; SET LOCAL lock_timeout = 2000"));
-        sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(failed(doing))?;
-        Ok(transaction)
+        work.execute(format!("SET LOCAL lock_timeout = 10000; {alone}; SET LOCAL lock_timeout = 2000")).await?;
+        Ok(work)
     }
 }
 
-/// The versions of the migrations that are applied.
-async fn applied(connection: &mut PgConnection, history: &str, doing: &'static str) -> Result<HashSet<i64>> {
-    let listed = connection.list_applied_migrations(history).await;
-    let listed = listed.map_err(|error| migration_failed(doing, error))?;
-    Ok(listed.into_iter().map(|migration| migration.version).collect())
+/// The applied migrations' versions, with what was noted of their text.
+async fn applied(work: &mut Work, history: &str, doing: &'static str) -> Result<BTreeMap<i64, Vec<u8>>> {
+    const CELLS: [&str; 2] = ["version", "checksum"];
+    // Safe: the schema's name is a plain word.
+    let sql = AssertSqlSafe(format!("SELECT version, checksum FROM {history}"));
+    let rows = sqlx::query(sql).fetch_all(&mut **work).await.map_err(failed(doing))?;
+    let applied = rows.iter().map(|row| {
+        let mut cells = Reader::new(row, &CELLS, doing);
+        Ok((cells.required_int()?, cells.required_bytes()?.to_vec()))
+    });
+    applied.collect()
+}
+
+/// Whether what is applied is known here, as it was: a newer version's schema is not to be touched by an older one.
+fn check(applied: &BTreeMap<i64, Vec<u8>>, schema: &Schema, doing: &'static str) -> Result<()> {
+    for (version, checksum) in applied {
+        let known = MIGRATIONS.iter().find(|(known, ..)| known == version);
+        let source = match known {
+            None => format!("migration {version:04} was applied, and this version does not know it"),
+            Some((.., up, _)) if Sha384::digest(schema.statements(up)).as_slice() != checksum => {
+                format!("migration {version:04} was applied, and reads differently now")
+            }
+            Some(_) => continue,
+        };
+        return Err(StoreError::Other { doing, source: source.into() });
+    }
+    Ok(())
 }
 
 fn quoted(schema: &Schema) -> String {
@@ -215,29 +238,19 @@ fn quoted(schema: &Schema) -> String {
 }
 
 /// Whether a look-up by name finds something.
-async fn has(connection: &mut PgConnection, sql: &'static str, name: &str, doing: &'static str) -> Result<bool> {
-    let row = sqlx::query(sql).bind(name).fetch_one(connection).await.map_err(failed(doing))?;
+async fn has(work: &mut Work, sql: &'static str, name: &str, doing: &'static str) -> Result<bool> {
+    let row = sqlx::query(sql).bind(name).fetch_one(&mut **work).await.map_err(failed(doing))?;
     Ok(Reader::new(&row, &["name"], doing).text()?.is_some())
 }
 
 /// What others keep in our schema stays, and the schema with it.
-async fn drop_schema_if_empty(connection: &mut PgConnection, schema: &Schema) -> sqlx::Result<()> {
+async fn drop_schema_if_empty(work: &mut Work, schema: &Schema) -> Result<()> {
     const DEPENDENT_OBJECTS: &str = "2BP01";
     // Without CASCADE a schema that is not empty refuses; the savepoint keeps the rest.
-    let mut savepoint = connection.begin().await?;
-    let sql = AssertSqlSafe(format!("DROP SCHEMA {}", quoted(schema)));
-    match savepoint.execute(sql).await {
-        Ok(_) => savepoint.commit().await,
-        Err(error) if super::code_of(&error).is_some_and(|code| code == DEPENDENT_OBJECTS) => {
-            savepoint.rollback().await
+    match work.execute(format!("SAVEPOINT before; DROP SCHEMA {}", quoted(schema))).await {
+        Err(error) if super::code_of_store(&error).is_some_and(|code| code == DEPENDENT_OBJECTS) => {
+            work.execute("ROLLBACK TO SAVEPOINT before".to_owned()).await
         }
-        Err(error) => Err(error),
-    }
-}
-
-fn migration_failed(doing: &'static str, error: MigrateError) -> StoreError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(doing)(error),
-        error => StoreError::Other { doing, source: Box::new(error) },
+        dropped => dropped,
     }
 }

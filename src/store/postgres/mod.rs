@@ -21,6 +21,7 @@ mod published;
 mod resources;
 mod retention;
 mod rollups;
+mod session;
 mod spans;
 mod stored;
 mod traces;
@@ -49,7 +50,7 @@ use crate::settings::store::{PostgresLocation, PostgresSettings};
 struct Postgres {
     writer: Pool,
     readers: Pool,
-    /// Changes tables.
+    /// Changes tables, over the writer's connections or in their places.
     admin: Pool,
     limits: Limits,
     schema: Schema,
@@ -65,11 +66,16 @@ struct Postgres {
 /// # Errors
 /// [`StoreError::Other`] if a URL or the schema's name cannot be.
 pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Store> {
+    let writer = Pool::new(options(location.write_url.expose())?, settings, settings.writer_connections);
+    let admin = match location.admin_url == location.write_url {
+        true => writer.clone(),
+        false => Pool::beside(&writer, options(location.admin_url.expose())?, settings),
+    };
     let store = Arc::new(Postgres {
-        writer: pool(location.write_url.expose(), settings, settings.writer_connections)?,
-        readers: pool(location.read_url.expose(), settings, settings.reader_connections)?,
-        admin: pool(location.admin_url.expose(), settings, 1)?,
-        limits: Limits::new(settings.statement_timeout_secs, settings.prepared_statements),
+        readers: Pool::new(options(location.read_url.expose())?, settings, settings.reader_connections),
+        writer,
+        admin,
+        limits: Limits::new(settings.statement_timeout_secs),
         schema: Schema::new(&location.schema)?,
         resources: Resources::default(),
         days: Days::default(),
@@ -91,14 +97,10 @@ pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Re
     })
 }
 
-fn pool(url: &str, settings: &PostgresSettings, connections: u32) -> Result<Pool> {
+fn options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).map_err(failed("open the store"))?;
-    let options = options
-        .application_name("tracefall")
-        // Poolers refuse what they do not know, and no column of ours is a float.
-        .extra_float_digits(None)
-        .statement_cache_capacity(if settings.prepared_statements { 100 } else { 0 });
-    Ok(Pool::new(options, settings, connections))
+    // Poolers refuse what they do not know, and no column of ours is a float.
+    Ok(options.application_name("tracefall").extra_float_digits(None))
 }
 
 /// A schema's name, as statements say it: quoted, with its dot.

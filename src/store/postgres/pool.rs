@@ -3,7 +3,9 @@
 //! sqlx has a pool. This one differs in what matters when the server does not behave: why no connection came about is
 //! told at once and in the server's words; every step has its time limit; a connection in doubt is closed by closing its
 //! socket, which waits for nobody and makes the server roll back; and one that broke takes those that idle with it,
-//! since what ended it has ended them.
+//! since what ended it has ended them. (docs/adr/0008-connection-pool.md)
+//!
+//! No more connections stand at a time than the pool has places, those that idle included.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::failed;
+use super::session::{Names, Session};
 use crate::settings::store::PostgresSettings;
 use crate::store::error::Cause;
 use crate::store::{Result, StoreError};
@@ -37,6 +40,9 @@ struct Shared {
     patience: Duration,
     idle_timeout: Duration,
     max_lifetime: Duration,
+    names: Names,
+    /// The pool whose places these are, where it has none of its own.
+    lender: Option<Pool>,
 }
 
 #[derive(Default)]
@@ -47,17 +53,19 @@ struct Idles {
 }
 
 struct Idle {
-    connection: PgConnection,
+    session: Session,
     born: Instant,
     since: Instant,
 }
 
 /// A connection in use. Dropped, its socket is closed: only [`Held::give_back`] keeps it.
 pub(super) struct Held {
-    connection: PgConnection,
+    session: Session,
     born: Instant,
     /// Whether it was connected just now.
     fresh: bool,
+    /// Whether it is to be closed in any case.
+    apart: bool,
     pool: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 }
@@ -65,13 +73,30 @@ pub(super) struct Held {
 impl Pool {
     /// Opens nothing yet.
     pub(super) fn new(options: PgConnectOptions, settings: &PostgresSettings, connections: u32) -> Self {
+        let places = Arc::new(Semaphore::new(connections.max(1) as usize));
+        Self::with(options, settings, places, None)
+    }
+
+    /// Connections by other options in the places of another pool, each closed after its use: for what is seldom done.
+    pub(super) fn beside(lender: &Pool, options: PgConnectOptions, settings: &PostgresSettings) -> Self {
+        Self::with(options, settings, lender.0.places.clone(), Some(lender.clone()))
+    }
+
+    fn with(
+        options: PgConnectOptions,
+        settings: &PostgresSettings,
+        places: Arc<Semaphore>,
+        lender: Option<Pool>,
+    ) -> Self {
         Self(Arc::new(Shared {
             options,
-            places: Arc::new(Semaphore::new(connections.max(1) as usize)),
+            places,
             idle: Mutex::default(),
             patience: Duration::from_secs(settings.acquire_timeout_secs),
             idle_timeout: Duration::from_secs(settings.idle_timeout_secs),
             max_lifetime: Duration::from_secs(settings.max_lifetime_secs),
+            names: Names::new(settings.prepared_statements),
+            lender,
         }))
     }
 
@@ -81,39 +106,55 @@ impl Pool {
     /// # Errors
     /// [`StoreError::Unavailable`]: as [`Cause::Busy`] when all are in use for too long, else as connecting fails.
     pub(super) async fn acquire(&self, doing: &'static str) -> Result<Held> {
-        let unavailable = |cause, source: &str| StoreError::Unavailable { doing, cause, source: source.into() };
         let shared = &self.0;
-        let place = match timeout(shared.patience, shared.places.clone().acquire_owned()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(unavailable(Cause::Busy, "the store is being closed")),
-            Err(_) => return Err(unavailable(Cause::Busy, "all connections of ours have been in use for too long")),
-        };
-        let held = |connection, born, fresh| Held { connection, born, fresh, pool: shared.clone(), _place: place };
-        while let Some(Idle { mut connection, born, since }) = shared.take() {
-            if born.elapsed() > shared.max_lifetime {
-                farewell(connection);
+        if let Some(lender) = &shared.lender {
+            let place = lender.place(doing).await?;
+            lender.make_room().await;
+            return shared.connect(place, true, doing).await;
+        }
+        let place = self.place(doing).await?;
+        while let Some(Idle { mut session, born, since }) = shared.take() {
+            if born.elapsed() > shared.max_lifetime || session.is_named() && !shared.names.are_used() {
+                farewell(session).await;
                 continue;
             }
-            if since.elapsed() <= ASK_AFTER {
-                return Ok(held(connection, born, false));
-            }
-            match timeout(shared.patience, connection.ping()).await {
-                Ok(Ok(())) => return Ok(held(connection, born, false)),
+            let answered = match since.elapsed() <= ASK_AFTER {
+                true => Ok(Ok(())),
+                false => timeout(shared.patience, session.raw().ping()).await,
+            };
+            match answered {
+                Ok(Ok(())) => {
+                    let pool = shared.clone();
+                    return Ok(Held { session, born, fresh: false, apart: false, pool, _place: place });
+                }
                 // The others have idled as long.
                 Ok(Err(_)) => self.forget_idle(),
                 Err(_) => {
                     self.forget_idle();
-                    return Err(unavailable(Cause::Silent, "an open connection does not answer"));
+                    return Err(unavailable(doing, Cause::Silent, "an open connection does not answer"));
                 }
             }
         }
-        match timeout(shared.patience, PgConnection::connect_with(&shared.options)).await {
-            Ok(Ok(connection)) => Ok(held(connection, Instant::now(), true)),
-            Ok(Err(error)) => Err(failed(doing)(error)),
-            Err(_) => {
-                let secs = shared.patience.as_secs();
-                Err(unavailable(Cause::Silent, &format!("the server has not let us in within {secs} s")))
-            }
+        shared.connect(place, false, doing).await
+    }
+
+    /// Whether connections keep statements by name.
+    pub(super) fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    async fn place(&self, doing: &'static str) -> Result<OwnedSemaphorePermit> {
+        match timeout(self.0.patience, self.0.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(unavailable(doing, Cause::Busy, "the store is being closed")),
+            Err(_) => Err(unavailable(doing, Cause::Busy, "all connections of ours have been in use for too long")),
+        }
+    }
+
+    /// Closes one that idles, if any does, for one that is not of this pool.
+    async fn make_room(&self) {
+        if let Some(idle) = self.0.take() {
+            farewell(idle.session).await;
         }
     }
 
@@ -128,7 +169,7 @@ impl Pool {
     pub(super) async fn close(&self) {
         self.0.places.close();
         let idle = std::mem::take(&mut self.0.lock().connections);
-        let farewells = idle.into_iter().map(|idle| timeout(FAREWELL, idle.connection.close()));
+        let farewells = idle.into_iter().map(|idle| farewell(idle.session));
         futures_util::future::join_all(farewells).await;
     }
 }
@@ -136,13 +177,18 @@ impl Pool {
 impl Held {
     /// Keeps the connection for others. It must be in order: outside of a transaction, with nothing under way.
     pub(super) fn give_back(self) {
-        let Self { connection, born, pool, .. } = self;
-        if pool.places.is_closed() {
-            return farewell(connection);
+        let Self { session, born, apart, pool, _place: place, .. } = self;
+        if apart || pool.places.is_closed() || session.is_named() && !pool.names.are_used() {
+            // Its place is another's once it is gone.
+            tokio::spawn(async move {
+                farewell(session).await;
+                drop(place);
+            });
+            return;
         }
         let was_watched = {
             let mut idle = pool.lock();
-            idle.connections.push(Idle { connection, born, since: Instant::now() });
+            idle.connections.push(Idle { session, born, since: Instant::now() });
             std::mem::replace(&mut idle.watched, true)
         };
         if !was_watched {
@@ -167,20 +213,34 @@ impl Held {
 }
 
 impl Deref for Held {
-    type Target = PgConnection;
+    type Target = Session;
 
-    fn deref(&self) -> &PgConnection {
-        &self.connection
+    fn deref(&self) -> &Session {
+        &self.session
     }
 }
 
 impl DerefMut for Held {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 
 impl Shared {
+    async fn connect(self: &Arc<Self>, place: OwnedSemaphorePermit, apart: bool, doing: &'static str) -> Result<Held> {
+        match timeout(self.patience, PgConnection::connect_with(&self.options)).await {
+            Ok(Ok(connection)) => {
+                let session = Session::new(connection, &self.names);
+                Ok(Held { session, born: Instant::now(), fresh: true, apart, pool: self.clone(), _place: place })
+            }
+            Ok(Err(error)) => Err(failed(doing)(error)),
+            Err(_) => {
+                let secs = self.patience.as_secs();
+                Err(unavailable(doing, Cause::Silent, &format!("the server has not let us in within {secs} s")))
+            }
+        }
+    }
+
     /// The one that was used last, so that those that are not needed grow old.
     fn take(&self) -> Option<Idle> {
         self.lock().connections.pop()
@@ -203,14 +263,21 @@ async fn close_idle(pool: Weak<Shared>, idle_timeout: Duration) {
             idle.watched = !idle.connections.is_empty();
             (old, idle.watched)
         };
-        old.into_iter().for_each(|idle| farewell(idle.connection));
+        for idle in old {
+            tokio::spawn(farewell(idle.session));
+        }
         if !watched {
             return;
         }
     }
 }
 
-/// Tells the server that the connection ends, aside; it is closed in any case.
-fn farewell(connection: PgConnection) {
-    tokio::spawn(timeout(FAREWELL, connection.close()));
+/// Tells the server that the connection ends; it is closed in any case.
+async fn farewell(session: Session) {
+    // Whatever came of it.
+    let _ = timeout(FAREWELL, session.into_connection().close()).await;
+}
+
+fn unavailable(doing: &'static str, cause: Cause, source: &str) -> StoreError {
+    StoreError::Unavailable { doing, cause, source: source.into() }
 }

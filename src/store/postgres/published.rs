@@ -2,20 +2,16 @@
 //!
 //! A view is ours if its comment says so, with the schema that it reads. Nothing without that comment is ever touched.
 
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
+use super::session::Session;
 use super::{Schema, failed};
 use crate::store::Result;
 use crate::store::published::{Publication, Published, VIEWS, mark};
 use crate::store::rows::Reader;
 
 /// Makes those views whose names are free. To be called in a transaction that changes the schema.
-pub(super) async fn publish(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    doing: &'static str,
-) -> Result<Vec<Published>> {
+pub(super) async fn publish(connection: &mut Session, schema: &Schema, doing: &'static str) -> Result<Vec<Published>> {
     let mut published = Vec::with_capacity(VIEWS.len());
     for name in VIEWS {
         let outcome = match holder(connection, schema, name, doing).await? {
@@ -39,7 +35,7 @@ pub(super) async fn publish(
 }
 
 /// Removes what [`publish`] made. To be called before the views that they read are removed.
-pub(super) async fn withdraw(connection: &mut PgConnection, schema: &Schema, doing: &'static str) -> Result<()> {
+pub(super) async fn withdraw(connection: &mut Session, schema: &Schema, doing: &'static str) -> Result<()> {
     for name in VIEWS {
         if holder(connection, schema, name, doing).await? == Holder::Ours {
             // Safe: a name of ours.
@@ -69,7 +65,7 @@ enum Holder {
 }
 
 /// Who has a name in `public`: tables, views and types share their names.
-async fn holder(connection: &mut PgConnection, schema: &Schema, name: &str, doing: &'static str) -> Result<Holder> {
+async fn holder(connection: &mut Session, schema: &Schema, name: &str, doing: &'static str) -> Result<Holder> {
     let sql = "SELECT CASE \
          WHEN obj_description(to_regclass($1), 'pg_class') = $2 \
              AND (SELECT relkind = 'v' FROM pg_catalog.pg_class WHERE oid = to_regclass($1)) THEN 'ours' \

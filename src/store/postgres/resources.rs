@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
 
+use super::session::Session;
 use super::types::uuid;
 use super::{Schema, failed};
 use crate::model::span::{Resource, ResourceId, Span};
@@ -17,7 +17,7 @@ use crate::store::rows::Reader;
 /// They are known only after [`Resources::remember`].
 pub(super) async fn write(
     resources: &Resources,
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &Schema,
     batch: &[Span],
     today: u32,
@@ -44,7 +44,7 @@ pub(super) async fn write(
 /// Gives rows their resources, reading those that are not in memory.
 pub(super) async fn attach(
     resources: &Resources,
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &Schema,
     rows: Unattached,
 ) -> Result<Vec<Span>> {
@@ -53,7 +53,7 @@ pub(super) async fn attach(
     Ok(resources.attach(rows, found, read))
 }
 
-async fn read(connection: &mut PgConnection, schema: &Schema, ids: &[ResourceId]) -> Result<Vec<Arc<Resource>>> {
+async fn read(connection: &mut Session, schema: &Schema, ids: &[ResourceId]) -> Result<Vec<Arc<Resource>>> {
     const DOING: &str = "read resources";
     if ids.is_empty() {
         return Ok(Vec::new());

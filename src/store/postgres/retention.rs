@@ -5,11 +5,11 @@
 //! go to the default partition, then looked through once more, and dropped only then.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::days;
+use super::session::Session;
 use super::types::{Instant, below_microsecond, uuid};
 use super::work::{Mode, Work};
 use super::{Postgres, Rows, Schema, failed};
@@ -244,7 +244,7 @@ impl Postgres {
     }
 
     /// Locks these traces. Only a later statement sees what was done to them meanwhile.
-    async fn lock(&self, connection: &mut PgConnection, ids: &[Uuid]) -> Result<()> {
+    async fn lock(&self, connection: &mut Session, ids: &[Uuid]) -> Result<()> {
         // Safe: a name of our own table.
         let sql = AssertSqlSafe(format!(
             "SELECT 1 AS one FROM {}traces WHERE trace_id = ANY($1) ORDER BY trace_id, tenant FOR UPDATE",
@@ -389,12 +389,12 @@ impl Step {
         }
     }
 
-    async fn exists(&self, connection: &mut PgConnection) -> Result<bool> {
+    async fn exists(&self, connection: &mut Session) -> Result<bool> {
         exists(connection, &self.table).await
     }
 
     /// The next traces with rows past their date, in order.
-    async fn candidates(&self, connection: &mut PgConnection, after: Option<TraceId>) -> Result<Vec<Uuid>> {
+    async fn candidates(&self, connection: &mut Session, after: Option<TraceId>) -> Result<Vec<Uuid>> {
         let Self { table, age, stays, .. } = self;
         let (sql, before) = (
             match self.place {
@@ -419,7 +419,7 @@ impl Step {
     }
 
     /// From now on these traces have their last roll-up.
-    async fn mark(&self, connection: &mut PgConnection, ids: &[Uuid]) -> Result<u64> {
+    async fn mark(&self, connection: &mut Session, ids: &[Uuid]) -> Result<u64> {
         // Safe: names of our own tables.
         let sql = AssertSqlSafe(format!(
             "UPDATE {}traces AS t SET spans_partial = true, settled = touched, unsettled = false, \
@@ -430,7 +430,7 @@ impl Step {
         Ok(sqlx::query(sql).bind(ids).execute(connection).await.map_err(failed(DOING))?.rows_affected())
     }
 
-    async fn remove(&self, connection: &mut PgConnection, ids: &[Uuid]) -> Result<u64> {
+    async fn remove(&self, connection: &mut Session, ids: &[Uuid]) -> Result<u64> {
         let Some(before) = self.before else { return Ok(0) };
         let Self { table, age, stays, schema, .. } = self;
         // Safe: names of our own tables.
@@ -458,7 +458,7 @@ impl Step {
     }
 }
 
-async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool> {
+async fn exists(connection: &mut Session, table: &str) -> Result<bool> {
     let row = sqlx::query("SELECT to_regclass($1) IS NOT NULL AS there").bind(table);
     let row = row.fetch_one(connection).await.map_err(failed(DOING))?;
     row.try_get(0).map_err(failed(DOING))

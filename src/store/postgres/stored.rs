@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::session::Session;
 use super::types::{Instant, uuid};
 use super::{Rows, Schema, failed, resources};
 use crate::model::span::{Span, SpanKey};
@@ -55,7 +55,7 @@ const IS_KEY: &str = "trace_id = k_trace_id AND span_id = k_span_id AND tenant =
 
 /// The open rows of these identities.
 pub(super) async fn read_open(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     memory: &Resources,
     schema: &Schema,
     wanted: &[SpanKey],
@@ -66,7 +66,7 @@ pub(super) async fn read_open(
 
 /// Like [`read_open`], and takes the rows out.
 pub(super) async fn take_open(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     memory: &Resources,
     schema: &Schema,
     wanted: &[SpanKey],
@@ -84,7 +84,7 @@ pub(super) fn delete_open(schema: &Schema) -> String {
 }
 
 async fn open_rows(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     memory: &Resources,
     schema: &Schema,
     wanted: &[SpanKey],
@@ -103,7 +103,7 @@ async fn open_rows(
 
 /// The ended rows of these identities, each sought in the days of its trace.
 pub(super) async fn read_ended(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     memory: &Resources,
     schema: &Schema,
     wanted: &[(SpanKey, &RangeInclusive<u32>)],
@@ -128,12 +128,14 @@ pub(super) async fn read_ended(
     Ok(found)
 }
 
-/// The outer bounds spare a statement's start all other days, and the key's own its run.
+/// The outer bounds spare a statement's start all other days, and the key's own its run. Each key is looked up by itself,
+/// as in `select_traces`.
 pub(super) fn select_ended(schema: &Schema, list: &str) -> String {
     format!(
-        "SELECT {list} FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[], $5::timestamptz[]) \
-         AS k (k_trace_id, k_span_id, k_tenant, k_from, k_until) JOIN {schema}spans ON {IS_KEY} \
-         AND started_at >= k_from AND started_at < k_until WHERE started_at >= $6 AND started_at < $7"
+        "SELECT found.* FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::timestamptz[], $5::timestamptz[]) \
+         AS k (k_trace_id, k_span_id, k_tenant, k_from, k_until) CROSS JOIN LATERAL (SELECT {list} FROM {schema}spans \
+         WHERE {IS_KEY} AND started_at >= k_from AND started_at < k_until AND started_at >= $6 AND started_at < $7 \
+         OFFSET 0) AS found"
     )
 }
 
@@ -143,19 +145,14 @@ pub(super) fn bounds<'d>(mut days: impl Iterator<Item = &'d RangeInclusive<u32>>
     Some(days.fold(first, |all, days| *all.start().min(days.start())..=*all.end().max(days.end())))
 }
 
-async fn to_spans(
-    connection: &mut PgConnection,
-    memory: &Resources,
-    schema: &Schema,
-    rows: &Rows,
-) -> Result<Vec<Span>> {
+async fn to_spans(connection: &mut Session, memory: &Resources, schema: &Schema, rows: &Rows) -> Result<Vec<Span>> {
     let selection = everything(Detail::Full);
     let found = rows.iter().map(|row| selection.span(row, DOING)).collect::<Result<_>>()?;
     resources::attach(memory, connection, schema, found).await
 }
 
 /// Removes open rows.
-pub(super) async fn remove_open(connection: &mut PgConnection, schema: &Schema, gone: &[SpanKey]) -> Result<()> {
+pub(super) async fn remove_open(connection: &mut Session, schema: &Schema, gone: &[SpanKey]) -> Result<()> {
     if gone.is_empty() {
         return Ok(());
     }
@@ -169,7 +166,7 @@ pub(super) async fn remove_open(connection: &mut PgConnection, schema: &Schema, 
 
 /// Removes ended rows, each known by its start too.
 pub(super) async fn remove_ended(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &Schema,
     gone: &[(SpanKey, UnixNanos)],
 ) -> Result<()> {

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
+use super::session::Session;
 use super::stored::{bounds, everything, list_ended, list_open};
 use super::types::{Instant, below_microsecond, uuid};
 use super::work::{Mode, Work};
@@ -114,7 +115,7 @@ fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)> + Clone)
 
 /// Those of the traces that are known.
 pub(super) async fn sought(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &Schema,
     traces: &[(TenantId, TraceId)],
     doing: &'static str,
@@ -142,7 +143,7 @@ pub(super) async fn sought(
 
 /// The rows of these traces, open and ended: at most one more than the limit.
 pub(super) async fn rows_of(
-    connection: &mut PgConnection,
+    connection: &mut Session,
     schema: &Schema,
     traces: &[Sought],
     selection: &Selection,
@@ -168,16 +169,25 @@ pub(super) async fn rows_of(
 }
 
 /// The outer bounds spare the planner all other days, and the trace's own the executor.
+///
+/// Each trace is looked up by itself (OFFSET 0 keeps it so): a planner that sees an empty day would join all traces with
+/// all rows of the day, and keep that plan as the day fills.
 pub(super) fn select_traces(schema: &Schema, selection: &Selection) -> String {
     let (open, ended) = (list_open(selection), list_ended(selection));
-    let is_trace = "trace_id = k_trace_id AND tenant = k_tenant";
+    let of_trace = |list: &str, table: &str, within: &str| {
+        format!(
+            "SELECT found.* FROM k CROSS JOIN LATERAL (SELECT {list} FROM {schema}{table} \
+             WHERE trace_id = k_trace_id AND tenant = k_tenant{within} OFFSET 0) AS found"
+        )
+    };
+    let within = " AND started_at >= k_from AND started_at < k_until AND started_at >= $5 AND started_at < $6";
     format!(
         "WITH k (k_trace_id, k_tenant, k_from, k_until) AS MATERIALIZED \
          (SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])) \
-         SELECT {open} FROM k JOIN {schema}open_spans ON {is_trace} \
-         UNION ALL SELECT {ended} FROM k JOIN {schema}spans ON {is_trace} AND started_at >= k_from \
-         AND started_at < k_until WHERE started_at >= $5 AND started_at < $6 \
-         UNION ALL SELECT {ended} FROM k JOIN {schema}spans_kept ON {is_trace} LIMIT $7"
+         {} UNION ALL {} UNION ALL {} LIMIT $7",
+        of_trace(&open, "open_spans", ""),
+        of_trace(&ended, "spans", within),
+        of_trace(&ended, "spans_kept", ""),
     )
 }
 
@@ -193,7 +203,7 @@ pub(super) type KnownTraces = HashMap<(TraceId, TenantId), Known>;
 
 /// Makes a row for each trace of the batch, or widens its bounds; either way the trace is unsettled, and locked until the
 /// transaction ends. Answers with the traces that had a row before.
-pub(super) async fn touch(connection: &mut PgConnection, schema: &Schema, batch: &[Span]) -> Result<KnownTraces> {
+pub(super) async fn touch(connection: &mut Session, schema: &Schema, batch: &[Span]) -> Result<KnownTraces> {
     const DOING: &str = "touch traces";
     const RETURNED: [&str; 6] = ["trace_id", "tenant", "touched", "first_day", "last_day", "has_open"];
     let mut touched = touched_by(batch);

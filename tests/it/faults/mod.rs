@@ -4,6 +4,8 @@
 
 mod away;
 mod data;
+mod idle;
+mod pooler;
 mod rights;
 mod schema;
 mod start;

@@ -4,6 +4,7 @@
 
 mod jobs;
 mod maintenance;
+mod pooler;
 mod postgres;
 pub mod records;
 mod rollups;
@@ -99,6 +100,10 @@ mod on_sqlite {
 
 mod on_postgres {
     run!(crate::support::postgres::Database::new());
+}
+
+mod behind_a_pooler {
+    run!(super::pooler::Behind::new());
 }
 
 mod on_the_reference {

@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use tracefall::model::merge::fold;
 use tracefall::model::span::{Field, FieldType, Span};
+use tracefall::settings::store::PreparedStatements;
 use tracefall::store::{Detail, Store, StoreError};
 
 use super::Home;
@@ -206,7 +207,7 @@ async fn nothing_relies_on_prepared_statements_and_any_schema_will_do() {
     let Some(database) = Database::new() else { return };
     let mut settings = database.settings();
     settings.schema = "select".into();
-    settings.postgres.prepared_statements = false;
+    settings.postgres.prepared_statements = PreparedStatements::Never;
     let store = database.open_with(&settings).await;
     store.maintenance.migrate_up().await.unwrap();
     let told = [full(1, 1), started(1, 2, NOW), ended(1, 3, NOW)];

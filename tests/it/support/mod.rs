@@ -1,6 +1,7 @@
 //! What the tests share: a server in this process or as the real binary, and a client.
 
 pub mod binary;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod psql;

@@ -1,5 +1,6 @@
 //! Databases of tests' own, on the server that `TRACEFALL_TEST_POSTGRES` names: `scripts/test` starts one.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Once, OnceLock};
 
 use async_trait::async_trait;
@@ -35,6 +36,20 @@ impl Database {
         url_of(&self.server, &self.name)
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its server listens, and as whom and with which password the tests log in there.
+    pub fn login(&self) -> (SocketAddr, String, String) {
+        login(&self.server)
+    }
+
+    /// Makes it, with the schema and the days around [`NOW`].
+    pub async fn prepared(&self) {
+        self.made.get_or_init(|| async { self.make(template(&self.server).await).await }).await;
+    }
+
     pub fn settings(&self) -> StoreSettings {
         settings(&self.url())
     }
@@ -68,7 +83,7 @@ impl Home for Database {
     }
 
     async fn ready(&self) -> Store {
-        self.made.get_or_init(|| async { self.make(template(&self.server).await).await }).await;
+        self.prepared().await;
         let store = self.open().await;
         store.maintenance.migrate_up().await.unwrap();
         store.maintenance.prepare_days(NOW).await.unwrap();
@@ -113,6 +128,15 @@ fn server() -> Option<String> {
 /// The store in this database, as the defaults have it.
 pub fn settings(url: &str) -> StoreSettings {
     StoreSettings { url: Some(DatabaseUrl::new(url)), ..StoreSettings::default() }
+}
+
+fn login(url: &str) -> (SocketAddr, String, String) {
+    let place = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let (login, address) = place.rsplit_once('@').unwrap_or(("postgres", place));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let address = if address.contains(':') { address.to_owned() } else { format!("{address}:5432") };
+    let address = address.to_socket_addrs().unwrap().find(SocketAddr::is_ipv4).unwrap();
+    (address, user.to_owned(), password.to_owned())
 }
 
 fn url_of(server: &str, database: &str) -> String {

@@ -30,6 +30,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     way: watch::Sender<Way>,
     standing: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
     listening: AbortHandle,
     /// Keeps the port while nobody listens.
     _place: TcpSocket,
@@ -42,8 +43,9 @@ impl Proxy {
         let address = place.local_addr().unwrap();
         let (way, seen) = watch::channel(way);
         let standing = Arc::new(AtomicUsize::new(0));
-        let listening = tokio::spawn(listen(address, server, seen, standing.clone())).abort_handle();
-        Self { address, way, standing, listening, _place: place }
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let listening = tokio::spawn(listen(address, server, seen, standing.clone(), accepted.clone()));
+        Self { address, way, standing, accepted, listening: listening.abort_handle(), _place: place }
     }
 
     pub fn set(&self, way: Way) {
@@ -53,6 +55,11 @@ impl Proxy {
     /// Connections that stand at this moment.
     pub fn standing(&self) -> usize {
         self.standing.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ever came.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -69,7 +76,13 @@ fn socket() -> TcpSocket {
     socket
 }
 
-async fn listen(address: SocketAddr, server: SocketAddr, mut way: watch::Receiver<Way>, standing: Arc<AtomicUsize>) {
+async fn listen(
+    address: SocketAddr,
+    server: SocketAddr,
+    mut way: watch::Receiver<Way>,
+    standing: Arc<AtomicUsize>,
+    ever: Arc<AtomicUsize>,
+) {
     loop {
         // Whoever sets the way lives longer than this.
         if way.wait_for(|way| *way != Way::Refused).await.is_err() {
@@ -83,6 +96,7 @@ async fn listen(address: SocketAddr, server: SocketAddr, mut way: watch::Receive
             tokio::select! {
                 accepted = listener.accept() => {
                     let (client, _) = accepted.unwrap();
+                    ever.fetch_add(1, Ordering::Relaxed);
                     let (way, standing) = (way.clone(), standing.clone());
                     tokio::spawn(async move {
                         standing.fetch_add(1, Ordering::Relaxed);

@@ -89,14 +89,25 @@ pub fn psql(url: &str, sql: &str) -> String {
     run(url, sql).unwrap_or_else(|error| panic!("{error}\n{sql}"))
 }
 
+/// The names of the columns that a SELECT answers with.
+pub fn columns(url: &str, sql: &str) -> Vec<String> {
+    let answer = run_with(url, sql, &["--no-align"]).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    answer.lines().next().unwrap_or_default().split('|').map(str::to_owned).collect()
+}
+
 /// Runs SQL that the server must refuse, and gives its reason.
 pub fn refused(url: &str, sql: &str) -> String {
     run(url, sql).expect_err(sql)
 }
 
 fn run(url: &str, sql: &str) -> Result<String, String> {
+    run_with(url, sql, &["--no-align", "--tuples-only"])
+}
+
+fn run_with(url: &str, sql: &str, format: &[&str]) -> Result<String, String> {
     let mut child = program("psql")
-        .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
+        .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"])
+        .args(format)
         .arg(format!("--dbname={url}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

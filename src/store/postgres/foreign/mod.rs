@@ -12,11 +12,11 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 
 use self::pages::Statements;
+use super::failed;
 use super::pool::Pool;
 use super::work::Limits;
-use super::{failed, pool};
 use crate::settings::DatabaseUrl;
-use crate::settings::store::PostgresSettings;
+use crate::settings::store::{PostgresSettings, PreparedStatements};
 use crate::store::Result;
 use crate::store::foreign::{Facts, Page, Position};
 
@@ -38,9 +38,9 @@ impl ForeignTable {
     /// can be told apart (a view); [`crate::store::StoreError::Unavailable`] if the database does not answer.
     pub async fn open(url: &DatabaseUrl, name: &str, settings: &PostgresSettings) -> Result<Self> {
         // Nothing of ours is known of a pooler in front of somebody else's database.
-        let settings = PostgresSettings { prepared_statements: false, ..settings.clone() };
-        let pool = pool(url.expose(), &settings, 1)?;
-        let limits = Limits::new(settings.statement_timeout_secs, false);
+        let settings = PostgresSettings { prepared_statements: PreparedStatements::Never, ..settings.clone() };
+        let pool = Pool::new(super::options(url.expose())?, &settings, 1);
+        let limits = Limits::new(settings.statement_timeout_secs);
         let options = PgConnectOptions::from_str(url.expose()).map_err(failed(DOING))?;
         let host = format!("{}:{}", options.get_host(), options.get_port());
         let found = limits.hold(DOING, catalogue::look_up(&pool, limits, &host, name)).await?;
