@@ -6,9 +6,9 @@
 //!                                                                                             └─ settle ─ roll-ups
 //! ```
 //!
-//! The store need not be there: it is opened beside the requests (see [`opening`]), and waited for when it goes away (see
-//! [`circuit`]). The queue is a window over the journal: what has no room in memory waits on disk alone, and comes back
-//! oldest first ([`refill`]), as does what an earlier process left over. Only when the journal's budget is spent, or,
+//! The store need not be there: it is opened beside the requests (see `opening`), and waited for when it goes away (see
+//! `circuit`). The queue is a window over the journal: what has no room in memory waits on disk alone, and comes back
+//! oldest first (`refill`), as does what an earlier process left over. Only when the journal's budget is spent, or,
 //! without a journal, when the queue is full, are spans refused.
 //!
 //! What an answer promises. [`Receipt::kept`] returning means that the spans are in the journal, which survives a killed

@@ -1,5 +1,5 @@
 //! Tables of others that hold spans, read a page at a time and never written to: what is known of one, and its rows as
-//! JSON. How they are read is the dialect's ([`super::postgres`]); what their columns mean is `wire`'s.
+//! JSON. How they are read is the dialect's (`postgres`); what their columns mean is `wire`'s.
 
 use serde::{Deserialize, Serialize};
 
