@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::codec::{self, PayloadError};
 use super::format::KIND_SPANS;
 use super::scan::{Item, Scanner};
-use super::segments::Place;
+use super::segments::{Form, Place};
 use super::{JournalError, Result, Shared};
 use crate::model::span::Span;
 
@@ -26,6 +26,7 @@ impl Stored<'_> {
     pub fn spans(&self) -> Result<Vec<Span>, PayloadError> {
         let mut spans = Vec::new();
         codec::decode(self.payload, &mut spans)?;
+        spans.shrink_to_fit();
         Ok(spans)
     }
 }
@@ -36,8 +37,9 @@ impl Stored<'_> {
 pub struct Reader {
     shared: Arc<Shared>,
     next: u64,
-    /// The segment that is being read.
-    open: Option<(u64, Scanner)>,
+    /// The segment that is being read, in the form that it had: one that is compressed meanwhile is opened anew, since how
+    /// far a raw one reaches is known only while it is raw.
+    open: Option<((u64, Form), Scanner)>,
     /// The record that was read last: its place in the scanner's buffer.
     last: (u64, Range<usize>),
 }
@@ -115,7 +117,8 @@ impl Reader {
     /// The scanner of this segment; `None` if the segment has become another file meanwhile.
     fn open(&mut self, place: &Place) -> Result<Option<&mut Scanner>> {
         let segment = &place.segment;
-        if self.open.as_ref().is_none_or(|(number, _)| *number != segment.number) {
+        let wanted = (segment.number, segment.form);
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != wanted) {
             let path = segment.path(&self.shared.directory);
             let scanner = self
                 .shared
@@ -123,7 +126,7 @@ impl Reader {
                 .open(&path)
                 .and_then(|file| Scanner::new(file, segment.number, segment.form, segment.bytes));
             match scanner {
-                Ok(scanner) => self.open = Some((segment.number, scanner)),
+                Ok(scanner) => self.open = Some((wanted, scanner)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.place().as_ref() != Some(place) => {
                     return Ok(None);
                 }

@@ -96,6 +96,13 @@ impl Shared {
             let path = place.segment.path(&self.directory);
             let failed = |source| JournalError::io("read back", &path, source);
             let file = match self.disk.open(&path) {
+                // Compressed in this moment.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && self.state().table.find(next, tail).as_ref() != Some(&place) =>
+                {
+                    continue;
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     lost.extend(next..place.end);
                     next = next.max(place.end);

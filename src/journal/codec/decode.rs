@@ -102,6 +102,8 @@ fn span(message: &[u8], context: &Context) -> Read<Span> {
     if !plain.is_sorted_by(|a: &(Field, FieldValue), b| a.0 < b.0) {
         return Err("the order of fields");
     }
+    // It may stay in memory for long, and its weight counts what it needs.
+    plain.shrink_to_fit();
     span.fields = crate::model::span::Fields::from_sorted(plain);
     if let (Some(ns), Some(start)) = (duration, span.started_at) {
         span.end = Some(End::At(UnixNanos::new(start.as_u64().wrapping_add(ns as u64))));

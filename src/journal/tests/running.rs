@@ -48,6 +48,26 @@ fn spans_come_back_as_they_were() {
     assert_eq!(opened.to_replay, 0, "what is done is noted");
 }
 
+/// Who reads at the tail, pauses during an outage, and goes on in a file that was filled and compressed meanwhile.
+#[test]
+fn a_reader_that_paused_goes_on_in_a_file_that_was_compressed_meanwhile() {
+    let disk = SimulatedDisk::default();
+    let (journal, _) = open(&disk, &small(Fsync::Interval));
+    append(&journal, &payload(1), Held::OnDisk).unwrap();
+    let mut backlog = journal.backlog();
+    assert_eq!(backlog.take().unwrap().unwrap().sequence, 1);
+    for number in 2..=30 {
+        append(&journal, &payload(number), Held::OnDisk).unwrap();
+    }
+    tend_all(&journal);
+    assert!(journal.status().compressed_segments > 3);
+    for number in 2..=30 {
+        let stored = backlog.take().unwrap().unwrap();
+        assert_eq!((stored.sequence, stored.payload), (number, &payload(number)[..]));
+    }
+    assert_eq!(journal.status().lost_records, 0);
+}
+
 /// Many append, one reads behind them, all at once.
 #[test]
 fn many_threads_append_and_everything_is_read_once_in_order() {
