@@ -33,6 +33,8 @@ pub(super) struct TraceKey {
 const MAX_ROWS: usize = 100_000;
 /// Traces settled at once.
 const CHUNK: usize = 256;
+/// Traces that are kept in mind at most. The store knows the others, and is asked when these are settled.
+const MOST: usize = 50_000;
 /// Unsettled traces of an earlier process that are asked for at once.
 const RECOVERY_PAGE: usize = 10_000;
 
@@ -51,7 +53,7 @@ pub(super) struct Settler {
     clock: Clock,
 }
 
-/// What an earlier process left unsettled and is not taken up.
+/// What an earlier process, or this one in haste, left unsettled and is not taken up.
 #[derive(Clone, Copy, PartialEq)]
 enum Left {
     Unknown,
@@ -109,7 +111,13 @@ impl Settler {
     fn note(&mut self, traces: Vec<TraceKey>) {
         let now = Instant::now();
         for trace in traces {
-            self.waiting.entry(trace).and_modify(|times| times.last = now).or_insert(Times { first: now, last: now });
+            if let Some(times) = self.waiting.get_mut(&trace) {
+                times.last = now;
+            } else if self.waiting.len() < MOST {
+                self.waiting.insert(trace, Times { first: now, last: now });
+            } else if self.left == Left::Nothing {
+                self.left = Left::More;
+            }
         }
     }
 
@@ -146,6 +154,10 @@ impl Settler {
             .map(|(trace, _)| trace.clone())
             .collect();
         for chunk in due.chunks(CHUNK) {
+            // What is told meanwhile must not pile up.
+            while let Ok(traces) = self.touched.try_recv() {
+                self.note(traces);
+            }
             let Ok(turn) = self.circuit.try_turn() else { break };
             let settled = self.settle(chunk).await;
             turn.end(&settled);

@@ -84,6 +84,8 @@ impl Writer {
         let mut traces: Vec<TraceKey> =
             batch.iter().map(|span| TraceKey { tenant: span.tenant.clone(), trace_id: span.trace_id }).collect();
         traces.dedup();
+        // It may wait for long, and most of it was for spans of the same traces.
+        traces.shrink_to_fit();
         // Nobody settles any more once the service has been aborted.
         let _ = self.touched.send(traces);
         self.flushed.notify_one();

@@ -106,8 +106,7 @@ async fn a_full_disk_is_answered_after_the_commit_or_refused_at_once_and_heals()
         hurried(command);
         command
             .env("TRACEFALL__JOURNAL__DIR", disk.0.path())
-            .env("TRACEFALL__JOURNAL__MAX_BYTES", (64 << 20).to_string())
-            .env("TRACEFALL__JOURNAL__SEGMENT_BYTES", (1 << 20).to_string());
+            .env("TRACEFALL__JOURNAL__MAX_BYTES", (64 << 20).to_string());
     });
     post_well(&server, &ledger, 1..5).await;
     until_stored(&server).await;
@@ -162,7 +161,6 @@ async fn a_spent_budget_refuses_and_goes_on_when_the_store_is_back() {
         hurried(command);
         command
             .env("TRACEFALL__JOURNAL__MAX_BYTES", (4 << 20).to_string())
-            .env("TRACEFALL__JOURNAL__SEGMENT_BYTES", (1 << 20).to_string())
             .env("TRACEFALL__JOURNAL__COMPRESS_AFTER_SEGMENTS", "0");
     });
     post_well(&server, &ledger, 1..3).await;
@@ -250,7 +248,9 @@ async fn a_flipped_bit_costs_the_record_that_it_hits_and_no_other() {
     bytes[place + 3] ^= 0x10;
     fs::write(&file, bytes).unwrap();
 
-    let server = site.start();
+    let server = site.start_with(|command| {
+        command.env("TRACEFALL__JOURNAL__COMPRESS_AFTER_SEGMENTS", "0");
+    });
     let ready = until_stored(&server).await;
     assert_eq!(ready["journal"]["lost_records"], 1, "{ready}");
     let metrics = client().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();

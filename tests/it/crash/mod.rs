@@ -95,7 +95,10 @@ impl Site {
         command
             .env("TRACEFALL__PIPELINE__RETRY_BASE_MS", "20")
             .env("TRACEFALL__PIPELINE__RETRY_MAX_MS", "200")
-            .env("TRACEFALL__PIPELINE__SETTLE_QUIET_MS", "50");
+            .env("TRACEFALL__PIPELINE__SETTLE_QUIET_MS", "50")
+            // Many small files, so that they are begun, compressed and removed all the time.
+            .env("TRACEFALL__JOURNAL__SEGMENT_BYTES", (1 << 20).to_string())
+            .env("TRACEFALL__JOURNAL__COMPRESS_AFTER_SEGMENTS", "1");
     }
 }
 

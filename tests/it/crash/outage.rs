@@ -32,7 +32,12 @@ async fn a_long_outage_takes_disk_and_not_memory() {
     let Some(database) = Database::new("outage") else { return };
     let proxy = Proxy::start(address(&database), Way::Open).await;
     let site = Site::at(database.url().replace(&address(&database).to_string(), &proxy.address.to_string()));
-    let server = site.start();
+    // As it is by default.
+    let server = site.start_with(|command| {
+        command
+            .env_remove("TRACEFALL__JOURNAL__SEGMENT_BYTES")
+            .env_remove("TRACEFALL__JOURNAL__COMPRESS_AFTER_SEGMENTS");
+    });
     let (stop, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<JoinHandle<u64>> = (0..CONNECTIONS)
         .map(|number| tokio::spawn(send(server.address, number, stop.clone(), accepted.clone())))
