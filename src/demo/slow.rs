@@ -47,8 +47,8 @@ pub(super) fn db_suspend(stage: &mut Stage) {
     for (index, at) in stage.spread(FAULTS).into_iter().enumerate() {
         let mut run = stage.run(REGIONS[index % 3], &MISTRAL);
         // No execution is over before it, so that nobody waits for it.
-        let least = run.first().run_ms * 0.8;
-        run.db_ms += stage.random.between(800.0, 1_600.0).min(least);
+        let most = run.first().run_ms * 0.8;
+        run.db_ms += stage.random.between(800.0, 1_600.0).min(most);
         let story = stage.tell(at, &run);
         let culprits = ids(&story, DB);
         stage.fault(story, &culprits, "only the write is slow, and it is not on the critical path");

@@ -100,7 +100,7 @@ pub(super) fn healthy(random: &mut Random, scenario: &'static str, start: UnixNa
 /// A query for each document, one after the other; or all at once.
 pub(super) fn n_plus_one(stage: &mut Stage) {
     let queries = |stage: &mut Stage| -> Vec<f64> {
-        (0..10 + stage.random.below(6)).map(|_| stage.random.log_normal(38.0, 0.05)).collect()
+        (0..10 + stage.random.below(6)).map(|_| stage.random.log_normal(38.0, 0.03)).collect()
     };
     for at in stage.spread(FAULTS) {
         let shape = Shape { searches: queries(stage), in_sequence: true, tool: None };
