@@ -39,7 +39,7 @@ const LOSS: f64 = 0.33;
 
 /// The router's exporter loses spans at random; or the router has nothing more to tell.
 pub(super) fn lost_spans(stage: &mut Stage) {
-    for (index, at) in stage.spread(2 * FAULTS).into_iter().enumerate() {
+    for (index, at) in stage.spread(3 * FAULTS).into_iter().enumerate() {
         let run = stage.run(REGIONS[index % 3], MODELS[(index / 3) % 3]);
         let mut story = stage.tell(at, &run);
         let mut lost = false;

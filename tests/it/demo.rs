@@ -122,6 +122,23 @@ async fn posting_the_same_again_changes_nothing() {
     assert_eq!(read(&server, &path).await, before);
 }
 
+#[test]
+fn the_readme_shows_what_its_commands_print() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let line = readme.lines().find_map(|line| line.strip_prefix("tracefall demo --scenario")).unwrap();
+    let arguments: Vec<&str> = ["--scenario"].into_iter().chain(line.split_whitespace()).collect();
+    let out = succeeds(demo(&server.url(""), &arguments));
+    let (id, _) = out.split_once("  # gpu-oom").unwrap();
+    let command = id.rsplit("  ").find(|text| text.starts_with("tracefall waterfall")).unwrap().trim();
+    assert!(readme.contains(&format!("\n{command}\n")), "{command}");
+    let arguments = command.split_whitespace().skip(1);
+    let drawn = run(tracefall().args(arguments).env("TRACEFALL_URL", server.url(""))).stdout;
+    let drawn = String::from_utf8(drawn).unwrap();
+    assert!(!drawn.is_empty() && readme.contains(drawn.trim_end()), "{drawn}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_what_a_live_demo_has_begun() {
     let folder = tempfile::tempdir().unwrap();
