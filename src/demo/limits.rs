@@ -137,7 +137,7 @@ fn refused(
         attempt.ending = Ending::Refused { kind, message: message.to_owned(), status: Some(status) };
         run.attempts.push(attempt);
     }
-    if index % 3 != 0 {
+    if !index.is_multiple_of(3) {
         run.attempts.push(answered);
     } else if let Some(last) = run.attempts.last_mut() {
         // The router gives up, and waits for nothing.
