@@ -5,7 +5,7 @@
 //!
 //! - floor 0, plain values: [`model`], [`clock`], [`meters`], [`settings`]
 //! - floor 1, pure functions: [`wire`] (bytes to spans and back), [`analysis`] (a trace to a finding), [`render`] (a
-//!   finding to text)
+//!   finding to text), [`demo`] (synthetic traffic and the truth about it)
 //! - floor 2, durable state: [`store`], the only SQL, and [`journal`], what was accepted until the store has it
 //! - floor 3: [`pipeline`] (the write path), [`query`] (the read path), [`access`] (who may)
 //! - floor 4, faces: [`http`], [`cli`]
@@ -16,6 +16,7 @@ pub mod analysis;
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod demo;
 pub mod http;
 pub mod journal;
 pub mod meters;

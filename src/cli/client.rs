@@ -1,18 +1,20 @@
-//! The HTTP client of the commands that ask a server.
+//! The HTTP client of the commands that ask a server, and of the one that posts spans.
 
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, StatusCode};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Which server, and as whom.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// The server's address.
-    #[arg(long, env = "TRACEFALL_URL", default_value = "http://127.0.0.1:4318", value_name = "URL")]
+    #[arg(long, env = "TRACEFALL_URL", default_value = DEFAULT_SERVER, value_name = "URL")]
     server: String,
-    /// A key with the read scope (to pin and unpin: admin), where the server wants one.
+    /// A key, where the server wants one: with the scope read; to pin and unpin, admin; to post spans, ingest.
     #[arg(long, env = "TRACEFALL_KEY", hide_env_values = true)]
     key: Option<String>,
 }
@@ -27,10 +29,52 @@ pub enum ClientError {
     Answer { server: String, reason: String },
 }
 
+const DEFAULT_SERVER: &str = "http://127.0.0.1:4318";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A server to which spans are posted, over connections that are kept.
+pub struct Poster {
+    server: Server,
+    client: reqwest::Client,
+    url: reqwest::Url,
+}
+
+/// What became of a post.
+#[derive(Debug)]
+pub enum Posted {
+    Taken(Taken),
+    /// Nothing was taken; the same may be sent again, after so long where the server says.
+    Later(Option<Duration>),
+}
+
+/// An answer to posted spans.
+#[derive(Debug, Default, Deserialize)]
+pub struct Taken {
+    pub accepted: u64,
+    #[serde(default)]
+    pub rejected: Vec<Rejected>,
+    /// Ingest is switched off there: nothing is kept.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Rejected {
+    pub reason: String,
+}
+
 impl Server {
+    /// Its address as it was given.
+    pub fn address(&self) -> &str {
+        &self.server
+    }
+
+    /// Whether it is the one that commands ask without being told.
+    pub fn is_default(&self) -> bool {
+        self.server == DEFAULT_SERVER
+    }
+
     /// The answer to `GET path?query`; `None` for a 404.
     ///
     /// # Errors
@@ -53,41 +97,70 @@ impl Server {
         segments: &[&str],
         query: &[(&str, String)],
     ) -> Result<Option<T>, ClientError> {
-        let mut url = reqwest::Url::parse(&self.server).map_err(|error| self.unreachable(&error))?;
-        url.path_segments_mut()
-            .map_err(|()| self.unreachable(&"not an address such as http://127.0.0.1:4318"))?
-            .pop_if_empty()
-            .extend(segments);
+        let mut url = self.url(segments)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        // Once per process; a later call finds it installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).build();
-        let mut request = client.map_err(|error| self.unreachable(&error))?.request(method, url);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await.map_err(|error| self.unreachable(&Causes(&error)))?;
+        let response = self.send(self.client()?.request(method, url)).await?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
             return serde_json::from_slice(&body).map(Some).map_err(|error| self.answer(&error));
         }
-        #[derive(serde::Deserialize)]
+        match self.refusal(status, &body) {
+            ClientError::Refused { status: 404, .. } => Ok(None),
+            refusal => Err(refusal),
+        }
+    }
+
+    /// A way to post spans there. `stored`: each answer comes after the commit.
+    ///
+    /// # Errors
+    /// If the address is none.
+    pub fn poster(&self, stored: bool) -> Result<Poster, ClientError> {
+        let mut url = self.url(&["v1", "spans"])?;
+        if stored {
+            url.set_query(Some("wait=stored"));
+        }
+        Ok(Poster { server: self.clone(), client: self.client()?, url })
+    }
+
+    fn url(&self, segments: &[&str]) -> Result<reqwest::Url, ClientError> {
+        let mut url = reqwest::Url::parse(&self.server).map_err(|error| self.unreachable(&error))?;
+        url.path_segments_mut()
+            .map_err(|()| self.unreachable(&"not an address such as http://127.0.0.1:4318"))?
+            .pop_if_empty()
+            .extend(segments);
+        Ok(url)
+    }
+
+    fn client(&self) -> Result<reqwest::Client, ClientError> {
+        // Once per process; a later call finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(TIMEOUT).build();
+        client.map_err(|error| self.unreachable(&error))
+    }
+
+    async fn send(&self, mut request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        request.send().await.map_err(|error| self.unreachable(&Causes(&error)))
+    }
+
+    /// The error that a refusal is, in the server's words.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        #[derive(Deserialize)]
         struct Problem {
             detail: String,
         }
-        let problem: Problem =
-            serde_json::from_slice(&body).map_err(|_| self.answer(&format_args!("status {status}")))?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(None),
-            StatusCode::UNAUTHORIZED => Err(ClientError::Refused {
-                status: 401,
-                detail: format!("{} (--key or TRACEFALL_KEY gives one)", problem.detail),
-            }),
-            _ => Err(ClientError::Refused { status: status.as_u16(), detail: problem.detail }),
+        let Ok(Problem { mut detail }) = serde_json::from_slice(body) else {
+            return self.answer(&format_args!("status {status}"));
+        };
+        if status == StatusCode::UNAUTHORIZED {
+            detail.push_str(" (--key or TRACEFALL_KEY gives one)");
         }
+        ClientError::Refused { status: status.as_u16(), detail }
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> ClientError {
@@ -96,6 +169,27 @@ impl Server {
 
     fn answer(&self, reason: &dyn std::fmt::Display) -> ClientError {
         ClientError::Answer { server: self.server.clone(), reason: reason.to_string() }
+    }
+}
+
+impl Poster {
+    /// Posts spans, one a line.
+    ///
+    /// # Errors
+    /// [`ClientError`] with what the server said, or why there is no answer. Sending the same again is harmless.
+    pub async fn post(&self, lines: String) -> Result<Posted, ClientError> {
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson").body(lines);
+        let response = self.server.send(request).await?;
+        let status = response.status();
+        let after = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return Ok(Posted::Later(after.map(Duration::from_secs)));
+        }
+        let body = response.bytes().await.map_err(|error| self.server.unreachable(&error))?;
+        if !status.is_success() {
+            return Err(self.server.refusal(status, &body));
+        }
+        serde_json::from_slice(&body).map(Posted::Taken).map_err(|error| self.server.answer(&error))
     }
 }
 

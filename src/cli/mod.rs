@@ -4,6 +4,7 @@
 mod backup;
 mod client;
 mod config;
+mod demo;
 mod import;
 mod keys;
 mod maintain;
@@ -44,6 +45,8 @@ pub enum Command {
     Waterfall(waterfall::Waterfall),
     /// List traces, newest first.
     Traces(traces::Traces),
+    /// Post synthetic traffic with failures in it, to look at and to try things on.
+    Demo(demo::Demo),
     /// Bring the schema of the store up to date, remove it, or show where it stands.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -98,6 +101,8 @@ pub enum CliError {
     Start(Box<dyn std::error::Error + Send + Sync>),
     #[error("{0}")]
     Client(#[from] client::ClientError),
+    #[error("{0}")]
+    Demo(#[from] demo::DemoError),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -138,6 +143,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Serve(_) => Ok(()),
         Command::Waterfall(command) => command.run().await,
         Command::Traces(command) => command.run().await,
+        Command::Demo(command) => command.run().await,
         Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Maintain(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Pin(command) => command.pin().await,

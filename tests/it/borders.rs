@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("analysis", &["model"]),
     ("render", &["model", "analysis"]),
+    ("demo", &["model"]),
     ("store", &["model", "settings"]),
     ("journal", &["model", "settings"]),
     ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "store", "journal"]),
@@ -22,13 +23,13 @@ const ROOMS: &[(&str, &[&str])] = &[
         "http",
         &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store", "journal"],
     ),
-    ("cli", &["model", "settings", "clock", "analysis", "render", "store", "pipeline", "access"]),
+    ("cli", &["model", "settings", "clock", "analysis", "render", "demo", "store", "pipeline", "access"]),
     ("telemetry", &["settings", "meters"]),
     ("app", &["clock", "meters", "settings", "store", "journal", "pipeline", "query", "access", "http", "telemetry"]),
 ];
 
 /// What the pure rooms must do without.
-const PURE: &[&str] = &["clock", "meters", "model", "settings", "wire", "analysis", "render"];
+const PURE: &[&str] = &["clock", "meters", "model", "settings", "wire", "analysis", "render", "demo"];
 const IMPURE_CRATES: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "hyper_util"];
 
 #[test]

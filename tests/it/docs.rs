@@ -98,7 +98,7 @@ fn name_of(line: &str) -> Option<&str> {
     (!name.is_empty() && name.bytes().all(plain)).then_some(name)
 }
 
-const EXECUTED: &[&str] = &["README.md", "docs/api.md", "docs/operations.md", "docs/clients/README.md"];
+const EXECUTED: &[&str] = &["README.md", "docs/api.md", "docs/operations.md", "docs/clients/README.md", "docs/demo.md"];
 
 /// The `sh` blocks of a document; a block fenced as `sh no_run` is only shown.
 fn blocks(document: &str) -> Vec<String> {

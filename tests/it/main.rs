@@ -6,6 +6,7 @@ mod borders;
 mod cli;
 mod clients;
 mod crash;
+mod demo;
 mod docs;
 mod faults;
 mod http;
