@@ -132,7 +132,9 @@ fn generated_keys_are_shown_with_their_hash_only_once() {
 #[test]
 fn help_tells_what_there_is() {
     let help = text(&run(tracefall().arg("--help")).stdout);
-    for command in ["serve", "waterfall", "traces", "demo", "migrate", "maintain", "import", "config", "keys"] {
+    let commands =
+        ["serve", "waterfall", "traces", "demo", "migrate", "maintain", "import", "config", "keys", "healthcheck"];
+    for command in commands {
         assert!(help.contains(command), "{help}");
     }
 }
