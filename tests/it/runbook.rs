@@ -161,7 +161,9 @@ async fn the_emergency_steps_of_the_runbook_work_under_load() {
 
     // Off: a restart with the switch in its environment. What was accepted before is stored all the same.
     let begun = Instant::now();
-    let server = scene.restart(server, |command| drop(command.env("ENABLE_DB_TRACING", "false")));
+    let server = scene.restart(server, |command| {
+        command.env("ENABLE_DB_TRACING", "false");
+    });
     scene.goes_on(|told| &told.disabled, CALLERS).await;
     scene.print("switched off by a restart", begun);
     let kept = scene.told.kept.load(Relaxed);
