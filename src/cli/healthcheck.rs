@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::redirect::Policy;
 
 use super::CliError;
 use super::client::{ClientError, innermost};
@@ -34,9 +35,13 @@ impl Healthcheck {
         let unreachable = |reason: String| ClientError::Unreachable { server: server.clone(), reason };
         // Once per process; a later call finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // A proxy of the environment is for the way out, and this is the way in.
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
-        let client = client.map_err(|error| unreachable(innermost(&error)))?;
+        // A proxy of the environment is for the way out, and this is the way in. A redirect is not our answer.
+        let mut client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().redirect(Policy::none());
+        if !server.starts_with("https:") {
+            // The system's certificates are not needed; a bare container has none, which would be an error.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(|error| unreachable(innermost(&error)))?;
         let answer = client.get(format!("{server}/healthz")).send().await;
         let status = answer.map_err(|error| unreachable(innermost(&error)))?.status();
         if !status.is_success() {
