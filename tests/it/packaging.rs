@@ -188,8 +188,8 @@ fn fly_waits_for_a_stop_as_long_as_one_may_take() {
     let image = image();
     for file in FLY {
         let fly = fly(file);
-        // Requests first, then the store, each within the setting; and some seconds for what closes files.
-        assert!(fly["kill_timeout"].as_u64().unwrap() >= 2 * shutdown + 5, "{file}");
+        // And some seconds for the journal's last fsync on a busy disk, and for connections that close slowly.
+        assert!(fly["kill_timeout"].as_u64().unwrap() >= shutdown + 10, "{file}");
         assert_eq!([fly["kill_signal"].as_str().unwrap(), image.one("STOPSIGNAL")], ["SIGTERM", "SIGTERM"]);
     }
 }
