@@ -145,7 +145,7 @@ impl Server {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
-        request.send().await.map_err(|error| self.unreachable(&Causes(&error)))
+        request.send().await.map_err(|error| self.unreachable(&innermost(&error)))
     }
 
     /// The error that a refusal is, in the server's words.
@@ -194,14 +194,10 @@ impl Poster {
 }
 
 /// The innermost cause of an error, which says more than "error sending request".
-struct Causes<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut innermost = self.0;
-        while let Some(cause) = innermost.source() {
-            innermost = cause;
-        }
-        write!(f, "{innermost}")
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
+    innermost.to_string()
 }

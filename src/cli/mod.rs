@@ -5,6 +5,7 @@ mod backup;
 mod client;
 mod config;
 mod demo;
+mod healthcheck;
 mod import;
 mod keys;
 mod maintain;
@@ -68,6 +69,8 @@ pub enum Command {
     /// Make access keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Ask the running service whether it is alive: exit code 0 or 1 (HEALTHCHECK of a container).
+    Healthcheck(healthcheck::Healthcheck),
 }
 
 /// Flags of the service; they win over the environment and the settings file.
@@ -153,5 +156,6 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
         Command::Keys(command) => command.run(),
+        Command::Healthcheck(command) => command.run(|| Ok(arguments.settings(Overrides::default())?.server)).await,
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::TestServer;
-use crate::support::binary::{run, tracefall};
+use crate::support::binary::{Server, run, tracefall};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -130,9 +130,37 @@ fn generated_keys_are_shown_with_their_hash_only_once() {
 }
 
 #[test]
+fn a_healthcheck_tells_a_living_service_from_a_dead_one_by_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(folder.path(), |_| {});
+    let port = server.address.port().to_string();
+    let check = |arguments: &[&str]| {
+        let mut command = tracefall();
+        command.current_dir(folder.path()).arg("healthcheck").args(arguments).env("PORT", &port);
+        // As in the image; and a proxy that is not there must not be asked the way.
+        command.env("TRACEFALL__SERVER__HOST", "[::]").env("TRACEFALL__ACCESS__ADMIN_KEY", "tf_0123456789abcdef");
+        // Nor are certificates needed, which a bare container has not.
+        command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+        let output = run(command.env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9"));
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let url = server.url("/");
+    assert_eq!(check(&[]), (Some(0), String::new()));
+    assert_eq!(check(&["--url", &url]), (Some(0), String::new()));
+    let (code, told) = check(&["--url", &server.url("/v1")]);
+    assert!(code == Some(1) && told.contains("404"), "{told}");
+    server.signal("TERM");
+    server.wait();
+    let (code, told) = check(&[]);
+    assert!(code == Some(1) && told.contains(&format!("cannot reach http://127.0.0.1:{port}")), "{told}");
+}
+
+#[test]
 fn help_tells_what_there_is() {
     let help = text(&run(tracefall().arg("--help")).stdout);
-    for command in ["serve", "waterfall", "traces", "demo", "migrate", "maintain", "import", "config", "keys"] {
+    let commands =
+        ["serve", "waterfall", "traces", "demo", "migrate", "maintain", "import", "config", "keys", "healthcheck"];
+    for command in commands {
         assert!(help.contains(command), "{help}");
     }
 }

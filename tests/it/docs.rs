@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use clap::Parser;
+use tracefall::cli::Arguments;
 use tracefall::settings::{Settings, SettingsError, Sources};
 
 use crate::support::binary::Server;
@@ -98,15 +100,23 @@ fn name_of(line: &str) -> Option<&str> {
     (!name.is_empty() && name.bytes().all(plain)).then_some(name)
 }
 
-const EXECUTED: &[&str] = &["README.md", "docs/api.md", "docs/operations.md", "docs/clients/README.md", "docs/demo.md"];
+const EXECUTED: &[&str] = &[
+    "README.md",
+    "docs/api.md",
+    "docs/clients/README.md",
+    "docs/demo.md",
+    "docs/deploy-fly.md",
+    "docs/operations.md",
+    "docs/runbook.md",
+];
 
-/// The `sh` blocks of a document; a block fenced as `sh no_run` is only shown.
-fn blocks(document: &str) -> Vec<String> {
+/// The blocks of a document that are fenced so; one of `sh no_run` is only shown.
+fn blocks(document: &str, fence: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
     for line in document.lines() {
         match &mut block {
-            None if line.trim() == "```sh" => block = Some(String::new()),
+            None if line.trim().strip_prefix("```") == Some(fence) => block = Some(String::new()),
             None => {}
             Some(text) if line.trim() == "```" => {
                 blocks.push(std::mem::take(text));
@@ -125,7 +135,7 @@ fn blocks(document: &str) -> Vec<String> {
 fn every_shown_command_works() {
     for name in EXECUTED {
         let document = read(name);
-        let blocks = blocks(&document);
+        let blocks = blocks(&document, "sh");
         assert!(!blocks.is_empty(), "{name} shows no command");
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(folder.path(), |_| {});
@@ -153,6 +163,24 @@ fn every_shown_command_works() {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// What cannot be run here exists at least: its sub-commands and flags.
+#[test]
+fn every_command_of_ours_that_is_only_shown_can_be_given() {
+    let mut shown = 0;
+    for name in EXECUTED {
+        let text = blocks(&read(name), "sh no_run").join("\n").replace("\\\n", " ");
+        for command in text.split(['\n', '|', ';', '#', '"', '(', ')']) {
+            let words = command.split_whitespace().skip_while(|word| word.contains('=') && !word.starts_with('-'));
+            let words: Vec<&str> = words.collect();
+            if words.first() == Some(&"tracefall") {
+                Arguments::try_parse_from(&words).unwrap_or_else(|error| panic!("{name}: {words:?}: {error}"));
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown > 5, "{shown} commands are shown");
 }
 
 /// Links between the documents lead somewhere.

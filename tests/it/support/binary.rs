@@ -28,10 +28,15 @@ pub struct Server {
 impl Server {
     /// Starts `tracefall` in `folder` on a free port, and waits until it listens.
     pub fn start(folder: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_on(0, folder, change)
+    }
+
+    /// The same on a port, such as that of a server that has ended.
+    pub fn start_on(port: u16, folder: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = tracefall();
         command
             .current_dir(folder)
-            .args(["--port", "0"])
+            .args(["--port", &port.to_string()])
             .env("TRACEFALL__TELEMETRY__FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
