@@ -7,6 +7,7 @@ pub mod error;
 mod negotiate;
 mod observe;
 mod openapi;
+mod path;
 mod routes;
 pub mod serve;
 

@@ -3,7 +3,8 @@
 
 use super::columns::{Instants, ROLLUP, keeping};
 use crate::model::ids::TraceId;
-use crate::model::search::TraceQuery;
+use crate::model::rollup::TraceRollup;
+use crate::model::search::{Cursor, Page, TraceQuery};
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
 
@@ -159,7 +160,17 @@ pub(super) fn traces_of_execution(
 }
 
 /// The rows that a page of this query may hold.
-pub(super) fn limit(query: &TraceQuery) -> u32 {
+/// The page that a search found: the row beyond the limit tells that there is a next one.
+pub(super) fn page(query: &TraceQuery, mut found: Vec<TraceRollup>) -> Page<TraceRollup> {
+    let limit = limit(query) as usize;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| more);
+    let next = last.map(|last| Cursor { started_at: last.started_at, trace_id: last.trace_id });
+    Page { items: found, next }
+}
+
+fn limit(query: &TraceQuery) -> u32 {
     query.limit.clamp(1, TraceQuery::MAX_LIMIT)
 }
 

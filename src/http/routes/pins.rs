@@ -1,13 +1,13 @@
 //! `PUT` and `DELETE /v1/traces/{trace_id}/pin`, and `GET /v1/pins`: what stays, whatever its age.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 
 use crate::http::Services;
 use crate::http::auth::{MayAdminister, MayRead};
 use crate::http::error::{ApiError, Problem};
-use crate::http::routes::traces::trace_id;
+use crate::http::path::{TracePath, unknown_trace};
 use crate::model::ids::TraceId;
 use crate::model::time::UnixNanos;
 use crate::query::PinList;
@@ -36,11 +36,10 @@ pub struct Pinned {
 pub async fn pin(
     State(services): State<Services>,
     MayAdminister(caller): MayAdminister,
-    Path(id): Path<String>,
+    TracePath(trace_id): TracePath,
 ) -> Result<Json<Pinned>, ApiError> {
-    let trace_id = trace_id(&id)?;
     let pin = services.queries.pin(&caller.tenant, trace_id).await?;
-    let pin = pin.ok_or_else(|| ApiError::not_found(format!("no span of trace {trace_id} is known")))?;
+    let pin = pin.ok_or_else(|| unknown_trace(trace_id))?;
     Ok(Json(Pinned { trace_id, pinned: true, pinned_at: Some(pin.pinned_at) }))
 }
 
@@ -57,9 +56,8 @@ pub async fn pin(
 pub async fn unpin(
     State(services): State<Services>,
     MayAdminister(caller): MayAdminister,
-    Path(id): Path<String>,
+    TracePath(trace_id): TracePath,
 ) -> Result<Json<Pinned>, ApiError> {
-    let trace_id = trace_id(&id)?;
     match services.queries.unpin(&caller.tenant, trace_id).await? {
         true => Ok(Json(Pinned { trace_id, pinned: false, pinned_at: None })),
         false => Err(ApiError::not_found(format!("trace {trace_id} is not pinned"))),

@@ -1,6 +1,6 @@
 //! `GET /v1/traces`, the list, and `GET /v1/traces/{trace_id}`, the spans of one.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
@@ -9,8 +9,8 @@ use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::{ApiError, Problem};
 use crate::http::negotiate::{self, Query};
+use crate::http::path::{TracePath, unknown_trace};
 use crate::http::routes::waterfall::Drawing;
-use crate::model::ids::TraceId;
 use crate::model::search::{Cursor, TraceQuery};
 use crate::model::span::Outcome;
 use crate::model::time::UnixNanos;
@@ -76,14 +76,6 @@ fn read<T>(name: &str, text: Option<String>, parse: impl Fn(&str) -> Result<T, S
         .transpose()
 }
 
-/// A trace id from a path, in any spelling.
-///
-/// # Errors
-/// 400 that says what is wrong with it.
-pub fn trace_id(text: &str) -> Result<TraceId, ApiError> {
-    TraceId::parse(text).map_err(|error| ApiError::bad_request(format!("the trace id {error}")))
-}
-
 /// Traces, newest start first.
 #[utoipa::path(
     get, path = "/v1/traces", tag = "read", params(Filter),
@@ -117,9 +109,8 @@ pub async fn list(
 pub async fn one(
     State(services): State<Services>,
     MayRead(caller): MayRead,
-    Path(id): Path<String>,
+    TracePath(trace_id): TracePath,
 ) -> Result<axum::Json<TraceSpans>, ApiError> {
-    let trace_id = trace_id(&id)?;
     let trace = services.queries.trace(&caller.tenant, trace_id).await?;
-    trace.map(axum::Json).ok_or_else(|| ApiError::not_found(format!("no span of trace {trace_id} is known")))
+    trace.map(axum::Json).ok_or_else(|| unknown_trace(trace_id))
 }

@@ -10,7 +10,7 @@ use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::{ApiError, Problem};
 use crate::http::negotiate::{self, Query};
-use crate::http::routes::traces::trace_id;
+use crate::http::path::{TracePath, trace_id, unknown_trace};
 use crate::query::WaterfallOptions;
 use crate::render;
 
@@ -73,18 +73,17 @@ impl Parameters {
 pub async fn of_trace(
     State(services): State<Services>,
     MayRead(caller): MayRead,
-    Path(id): Path<String>,
+    TracePath(trace_id): TracePath,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let trace_id = trace_id(&id)?;
     if parameters.trace.is_some() {
         return Err(ApiError::bad_request(
             "trace: chooses among the traces of an execution; here the path has named one",
         ));
     }
     let waterfall = services.queries.waterfall(&caller.tenant, trace_id, &parameters.options()?).await?;
-    let waterfall = waterfall.ok_or_else(|| ApiError::not_found(format!("no span of trace {trace_id} is known")))?;
+    let waterfall = waterfall.ok_or_else(|| unknown_trace(trace_id))?;
     Ok(parameters.answer(&headers, &waterfall))
 }
 

@@ -14,7 +14,7 @@ use crate::model::search::{Cursor, TraceQuery};
 use crate::model::span::Outcome;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
-use crate::store::{Detail, filter};
+use crate::store::{Detail, Store, filter};
 
 /// 2026-01-05T10:00:00Z.
 const NOW: UnixNanos = UnixNanos::new(1_767_607_200_000_000_000);
@@ -51,12 +51,7 @@ fn statements(schema: &Schema) -> Vec<(&'static str, String)> {
 async fn no_hot_statement_reads_a_table_from_end_to_end() {
     // The integration tests say what is skipped, and fail in CI.
     let Ok(url) = std::env::var("TRACEFALL_TEST_POSTGRES") else { return };
-    let at = || crate::settings::DatabaseUrl::new(url.clone());
-    let location = PostgresLocation { write_url: at(), read_url: at(), admin_url: at(), schema: SCHEMA.into() };
-    let store = super::at(&location, &PostgresSettings::default()).unwrap();
-    store.maintenance.migrate_down().await.unwrap();
-    store.maintenance.migrate_up().await.unwrap();
-    store.maintenance.prepare_days(NOW).await.unwrap();
+    let store = emptied(&url, SCHEMA).await;
     let mut connection = PgConnection::connect(&url).await.unwrap();
     for (name, sql) in statements(&Schema::new(SCHEMA).unwrap()) {
         // Safe: the statements under test, with nothing bound.
@@ -90,4 +85,47 @@ async fn no_hot_statement_reads_a_table_from_end_to_end() {
     }
     store.maintenance.migrate_down().await.unwrap();
     store.maintenance.close().await;
+}
+
+/// Removing ended rows is planned each time (`remove_ended`): also on a day without statistics it finds them by key.
+#[tokio::test]
+async fn ended_rows_are_removed_by_key_from_a_day_without_statistics() {
+    let Ok(url) = std::env::var("TRACEFALL_TEST_POSTGRES") else { return };
+    let store = emptied(&url, "tracefall_removal").await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let keys = "SELECT md5(n::text)::uuid, decode(md5(n::text), 'hex'), 'default', \
+                '2026-01-05 10:00:00+00'::timestamptz + n * interval '1 ms' FROM generate_series(1, 20000) AS n";
+    let fill = format!(
+        "ALTER TABLE tracefall_removal.spans_20260105 SET (autovacuum_enabled = false); INSERT INTO tracefall_removal.spans \
+         (trace_id, span_id, tenant, started_at, status, kind, started_ns, created_at, created_ns, revision) \
+         SELECT *, 'completed', 0, 0, '2026-01-05 10:00:00+00', 0, 0 FROM ({keys}) AS keys"
+    );
+    // Safe: constants.
+    connection.execute(AssertSqlSafe(fill)).await.unwrap();
+    let arrays: String = connection
+        .fetch_one(AssertSqlSafe(format!(
+            "SELECT format('%L::uuid[], %L::bytea[], %L::text[], %L::timestamptz[], %L, %L', array_agg(a), array_agg(b), \
+             array_agg(c), array_agg(d), min(d), max(d)) FROM ({keys} LIMIT 500) AS keys (a, b, c, d)"
+        )))
+        .await
+        .unwrap()
+        .get(0);
+    let sql = delete_ended(&Schema::new("tracefall_removal").unwrap());
+    connection.execute(AssertSqlSafe(format!("PREPARE removal AS {sql}"))).await.unwrap();
+    let plan = connection.fetch_all(AssertSqlSafe(format!("EXPLAIN EXECUTE removal({arrays})"))).await.unwrap();
+    let steps: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(steps.iter().any(|step| step.contains("Index Cond:") && step.contains("trace_id =")), "{steps:#?}");
+    store.maintenance.migrate_down().await.unwrap();
+    store.maintenance.close().await;
+}
+
+/// A store with nothing in it but the days about [`NOW`].
+async fn emptied(url: &str, schema: &str) -> Store {
+    let at = || crate::settings::DatabaseUrl::new(url.to_owned());
+    let location = PostgresLocation { write_url: at(), read_url: at(), admin_url: at(), schema: schema.into() };
+    let store = super::at(&location, &PostgresSettings::default()).unwrap();
+    store.maintenance.migrate_down().await.unwrap();
+    store.maintenance.migrate_up().await.unwrap();
+    store.maintenance.prepare_days(NOW).await.unwrap();
+    store
 }

@@ -175,7 +175,9 @@ pub(super) async fn remove_ended(
     let keys = Keys::new(gone.iter().map(|(key, _)| key));
     // Safe: a name of our own table, and placeholders.
     let sql = AssertSqlSafe(delete_ended(schema));
-    let query = sqlx::query(sql).bind(keys.trace_ids).bind(keys.span_ids).bind(keys.tenants);
+    // Planned each time: a plan kept from an empty day reads the whole day for each key once it has filled.
+    let query = sqlx::query(sql).persistent(false);
+    let query = query.bind(keys.trace_ids).bind(keys.span_ids).bind(keys.tenants);
     let query =
         query.bind(starts.map(Instant::of).collect::<Vec<_>>()).bind(Instant::of(first)).bind(Instant::of(last));
     query.execute(connection).await.map_err(failed("remove merged spans"))?;

@@ -15,7 +15,7 @@ use super::work::{Mode, Work};
 use super::{Postgres, Rows, Schema, arguments, failed, resources};
 use crate::model::ids::TraceId;
 use crate::model::rollup::{Keeping, TraceRollup};
-use crate::model::search::{Cursor, Page, TraceQuery};
+use crate::model::search::{Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::store::columns::{Instants, KEEPING, keeping};
@@ -64,13 +64,8 @@ impl TraceReader for Postgres {
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         const DOING: &str = "search traces";
         let found = self.ask(filter::search_traces(tenant, query, &self.schema.dialect()), DOING).await?;
-        let mut items = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<Vec<_>>>()?;
-        let limit = filter::limit(query) as usize;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more);
-        let next = next.map(|last| Cursor { started_at: last.started_at, trace_id: last.trace_id });
-        Ok(Page { items, next })
+        let found = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<_>>()?;
+        Ok(filter::page(query, found))
     }
 }
 

@@ -13,7 +13,7 @@ use super::tables::{Table, Tables};
 use super::{DIALECT, Sqlite, arguments, failed, nanos, resources};
 use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
-use crate::model::search::{Cursor, Page, TraceQuery};
+use crate::model::search::{Page, TraceQuery};
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::store::columns::{Filled, KEEPING};
@@ -63,13 +63,8 @@ impl TraceReader for Sqlite {
         // Safe: the filter binds everything that the caller said.
         let found = sqlx::query_with(AssertSqlSafe(statement.sql), bound);
         let found = found.fetch_all(&self.readers).await.map_err(failed(DOING))?;
-        let mut items = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<Vec<_>>>()?;
-        let limit = filter::limit(query) as usize;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more);
-        let next = next.map(|last| Cursor { started_at: last.started_at, trace_id: last.trace_id });
-        Ok(Page { items, next })
+        let found = found.iter().map(|row| rows::rollup(row, DOING)).collect::<Result<_>>()?;
+        Ok(filter::page(query, found))
     }
 }
 
