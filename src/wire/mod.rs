@@ -8,6 +8,7 @@ pub mod media;
 pub mod native;
 mod normalize;
 mod number;
+pub mod otlp;
 
 pub use context::Carried;
 pub use media::Framing;

@@ -128,6 +128,11 @@ pub(super) fn integer(text: &str) -> Result<i64, &'static str> {
     }
 }
 
+/// As [`integer`], of any size up to 38 digits; `None` for what is no whole number.
+pub(super) fn wide_integer(text: &str) -> Option<i128> {
+    text.parse().ok().or_else(|| Decimal::parse(text)?.scaled(0).filter(|(_, exact)| *exact).map(|(number, _)| number))
+}
+
 /// US dollars as pico-dollars; what is finer (the noise of a sender's floats) is rounded half to even.
 ///
 /// # Errors

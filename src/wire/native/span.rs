@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::keys::{self, Meaning, SHARED};
 use super::{lists, values};
 use crate::model::ids::{IdError, SpanId, TraceId};
-use crate::model::span::{Field, FieldValue, Span};
+use crate::model::span::Span;
 use crate::wire::context::Carried;
 use crate::wire::json::{self, Member};
 use crate::wire::normalize::{Bounds, Draft, Fault, Given, Memory, Origin, ResourceCache, pairs};
@@ -176,11 +176,7 @@ impl<'a> SpanReader<'a> {
         if resource.1.is_empty() && scope.1.is_empty() {
             return Ok(());
         }
-        let known = self.resources.get(self.context.limits, resource, scope)?;
-        if let Some(service) = known.service {
-            draft.fields.fill(Field::Service, FieldValue::Text(service));
-        }
-        draft.resource = Some(known.resource);
+        draft.resource = Some(self.resources.get(self.context.limits, resource, scope)?);
         Ok(())
     }
 }

@@ -1,14 +1,10 @@
-//! Attributes on their way in: from several places of a span, by precedence, without losing any; and which of them fill
-//! fields.
+//! Attributes on their way in: from several places of a span, by precedence, without losing any.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use super::{Bounds, Fault};
 use crate::model::attributes::Attributes;
-use crate::model::span::Field;
 use crate::wire::json;
-use crate::wire::key_table::KeyTable;
 
 /// Where an attribute stood, the strongest first: of a key in several places, the first place has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,72 +165,6 @@ impl<'a> AttributeSet<'a> {
         Ok(())
     }
 }
-
-/// The field that an attribute fills where the span's own members left it empty; the attribute stays as well. These are
-/// the names of the fields themselves, Beacon's, and ctrlplane's; `inputs` and `outputs` are not among them, so that no
-/// prompt is stored twice.
-pub(in crate::wire) fn promoted(key: &str) -> Option<Field> {
-    static TABLE: LazyLock<KeyTable<Field>> = LazyLock::new(|| {
-        let own = PROMOTED.iter().map(|field| (field.name(), *field));
-        KeyTable::new(own.chain(PROMOTED_ALIASES.iter().copied()))
-    });
-    TABLE.get(key)
-}
-
-const PROMOTED: &[Field] = &[
-    Field::Service,
-    Field::Operation,
-    Field::SpanType,
-    Field::ErrorType,
-    Field::ErrorMessage,
-    Field::ErrorStack,
-    Field::ExecutionId,
-    Field::JobId,
-    Field::QuestionId,
-    Field::WorkflowId,
-    Field::SessionId,
-    Field::UserId,
-    Field::Region,
-    Field::Model,
-    Field::RequestModel,
-    Field::Provider,
-    Field::InputTokens,
-    Field::OutputTokens,
-    Field::CacheReadTokens,
-    Field::CacheWriteTokens,
-    Field::ReasoningTokens,
-    Field::RetryCount,
-    Field::WorkspaceId,
-    Field::ReleaseTargetKey,
-    Field::ReleaseId,
-    Field::ParentTraceId,
-    Field::Phase,
-    Field::NodeType,
-    Field::Decision,
-    Field::Result,
-    Field::Trigger,
-    Field::Depth,
-    Field::Sequence,
-];
-
-const PROMOTED_ALIASES: &[(&str, Field)] = &[
-    ("service.name", Field::Service),
-    ("model_id", Field::Model),
-    ("session.id", Field::SessionId),
-    ("user.id", Field::UserId),
-    ("ctrlplane.workspace_id", Field::WorkspaceId),
-    ("ctrlplane.release_target_key", Field::ReleaseTargetKey),
-    ("ctrlplane.release_id", Field::ReleaseId),
-    ("ctrlplane.job_id", Field::JobId),
-    ("ctrlplane.parent_trace_id", Field::ParentTraceId),
-    ("ctrlplane.phase", Field::Phase),
-    ("ctrlplane.node_type", Field::NodeType),
-    ("ctrlplane.decision", Field::Decision),
-    ("ctrlplane.result", Field::Result),
-    ("ctrlplane.trigger", Field::Trigger),
-    ("ctrlplane.depth", Field::Depth),
-    ("ctrlplane.sequence", Field::Sequence),
-];
 
 /// Hands out the pairs of `[{"key": …, "value": …}, …]`, as Jaeger and OTLP write attributes: key and value as JSON
 /// text, a typed value of OTLP (`{"stringValue": "x"}`) as its content. `None` if it is any other list.

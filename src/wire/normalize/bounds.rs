@@ -160,6 +160,14 @@ impl<'l> Bounds<'l> {
             true => json::string(raw).map_err(|lone| Fault::lone_surrogate(json::inside(raw), &lone))?,
             false => Cow::Borrowed(json::inside(raw)),
         };
+        self.plain_key(key)
+    }
+
+    /// As [`Bounds::key`], of a key as plain text.
+    ///
+    /// # Errors
+    /// If it is longer than a value may be.
+    pub(in crate::wire) fn plain_key<'a>(&mut self, key: Cow<'a, str>) -> Result<Cow<'a, str>, Fault> {
         let limit = self.limits.max_value_bytes;
         if key.len() > limit {
             let size = key.len();

@@ -37,9 +37,19 @@ pub(in crate::wire) fn disagree(name: &str, other: &str) -> Fault {
 /// The fields that a record fills.
 #[derive(Debug, Default)]
 pub(in crate::wire) struct FieldSet<'a> {
-    entries: Vec<(Field, FieldValue, &'a str)>,
+    entries: Vec<Entry<'a>>,
     /// One bit for each field that is filled.
     filled: u128,
+}
+
+#[derive(Debug)]
+struct Entry<'a> {
+    field: Field,
+    value: FieldValue,
+    /// The member that told it.
+    name: &'a str,
+    /// 0 for what was told; what was promoted has its rank above that, and gives way to lower ones.
+    rank: u8,
 }
 
 const _: () = assert!(Field::ALL.len() <= 128, "one bit for each field");
@@ -50,9 +60,16 @@ impl<'a> FieldSet<'a> {
     }
 
     pub(in crate::wire) fn int(&self, field: Field) -> Option<i64> {
-        match self.get(field)?.1 {
-            FieldValue::Int(value) => Some(value),
+        match &self.get(field)?.value {
+            FieldValue::Int(value) => Some(*value),
             FieldValue::Text(_) => None,
+        }
+    }
+
+    pub(in crate::wire) fn text(&self, field: Field) -> Option<&str> {
+        match &self.get(field)?.value {
+            FieldValue::Text(text) => Some(text),
+            FieldValue::Int(_) => None,
         }
     }
 
@@ -62,11 +79,11 @@ impl<'a> FieldSet<'a> {
     /// If another member has filled it with another value.
     pub(in crate::wire) fn put(&mut self, field: Field, name: &'a str, value: FieldValue) -> Result<(), Fault> {
         match self.get(field) {
-            Some((_, given, other)) if *given != value => Err(disagree(name, other)),
+            Some(entry) if entry.value != value => Err(disagree(name, entry.name)),
             Some(_) => Ok(()),
             None => {
                 self.filled |= bit(field);
-                self.entries.push((field, value, name));
+                self.entries.push(Entry { field, value, name, rank: 0 });
                 Ok(())
             }
         }
@@ -76,22 +93,54 @@ impl<'a> FieldSet<'a> {
     pub(in crate::wire) fn fill(&mut self, field: Field, value: FieldValue) {
         if !self.has(field) {
             self.filled |= bit(field);
-            self.entries.push((field, value, field.name()));
+            self.entries.push(Entry { field, value, name: field.name(), rank: 0 });
         }
     }
 
-    fn get(&self, field: Field) -> Option<&(Field, FieldValue, &'a str)> {
+    /// Whether a value of this rank would count: nothing was told, and nothing of a lower rank promoted.
+    pub(super) fn is_open(&self, field: Field, rank: u8) -> bool {
+        self.get(field).is_none_or(|entry| entry.rank > rank + 1)
+    }
+
+    /// Fills a field from an attribute of this rank, in place of one of a higher rank.
+    pub(super) fn promote(&mut self, field: Field, rank: u8, value: FieldValue) {
+        if self.is_open(field, rank) {
+            self.remove(field);
+            self.filled |= bit(field);
+            self.entries.push(Entry { field, value, name: field.name(), rank: rank + 1 });
+        }
+    }
+
+    /// Sets a field, whatever it holds.
+    pub(super) fn replace(&mut self, field: Field, value: FieldValue) {
+        self.remove(field);
+        self.fill(field, value);
+    }
+
+    /// Whether an attribute filled the field.
+    pub(super) fn is_promoted(&self, field: Field) -> bool {
+        self.get(field).is_some_and(|entry| entry.rank > 0)
+    }
+
+    fn remove(&mut self, field: Field) {
+        if self.has(field) {
+            self.filled &= !bit(field);
+            self.entries.retain(|entry| entry.field != field);
+        }
+    }
+
+    fn get(&self, field: Field) -> Option<&Entry<'a>> {
         if !self.has(field) {
             return None;
         }
-        self.entries.iter().find(|entry| entry.0 == field)
+        self.entries.iter().find(|entry| entry.field == field)
     }
 
     /// The fields, in order; nothing but its memory stays here.
     pub(in crate::wire) fn finish(&mut self) -> Fields {
-        self.entries.sort_unstable_by_key(|entry| entry.0);
+        self.entries.sort_unstable_by_key(|entry| entry.field);
         self.filled = 0;
-        Fields::from_sorted(self.entries.drain(..).map(|(field, value, _)| (field, value)).collect())
+        Fields::from_sorted(self.entries.drain(..).map(|entry| (entry.field, entry.value)).collect())
     }
 
     pub(in crate::wire) fn clear(&mut self) {

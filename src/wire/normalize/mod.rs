@@ -6,26 +6,27 @@
 mod attributes;
 mod bounds;
 mod fields;
+mod promotion;
 mod resource;
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::sync::Arc;
 
 pub(super) use attributes::{AttributeSet, Origin, pairs};
 pub(super) use bounds::Bounds;
 use bounds::{MAX_ID_BYTES, is_id};
 pub(super) use fields::{FieldSet, Given, canonical_trace};
-pub(super) use resource::ResourceCache;
+use promotion::{Promoter, first_field, text_of};
+pub(super) use resource::{KnownResource, ResourceCache};
 
 use super::context::Carried;
 use super::{DecodeContext, json, number};
 use crate::model::ids::{SpanId, TraceId};
-use crate::model::span::{End, Event, Field, FieldType, FieldValue, Link, OtelStatus, Resource, Span, Status};
+use crate::model::span::{End, Event, Field, FieldValue, Link, OtelStatus, Span, Status};
 use crate::model::time::UnixNanos;
 
 /// Why a span cannot be taken: the member's name as it was sent, and a sentence that begins with it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub field: Option<String>,
     pub reason: String,
@@ -65,7 +66,7 @@ pub(super) struct Draft<'a, 'l> {
     pub attributes: AttributeSet<'a>,
     pub events: Vec<Event>,
     pub links: Vec<Link>,
-    pub resource: Option<Arc<Resource>>,
+    pub resource: Option<KnownResource>,
     pub bounds: Bounds<'l>,
 }
 
@@ -124,8 +125,16 @@ impl<'a, 'l> Draft<'a, 'l> {
 
         self.cut_ids();
         self.note_changes();
-        let Self { fields, attributes, .. } = self;
-        let attributes = attributes.finish(|key, raw| promote(fields, key, raw))?;
+        let Self { fields, attributes, resource, .. } = self;
+        if let Some(service) = resource.as_ref().and_then(|known| known.service()) {
+            fields.fill(Field::Service, service.clone());
+        }
+        let mut promoter = Promoter::default();
+        let attributes = attributes.finish(|key, raw| promoter.look(fields, key, raw))?;
+        promoter.end(fields);
+        for (field, value) in resource.iter().flat_map(|known| &known.fields) {
+            fields.fill(*field, value.clone());
+        }
 
         let mut span = Span::new(context.tenant.clone(), trace_id, span_id, context.received_at);
         span.status = self.status(started_at, end);
@@ -138,7 +147,7 @@ impl<'a, 'l> Draft<'a, 'l> {
         span.revision = self.revision.as_ref().map_or(0, |given| given.value);
         span.fields = self.fields.finish();
         span.attributes = attributes;
-        span.resource = self.resource.take();
+        span.resource = self.resource.take().map(|known| known.resource);
         if !self.events.is_empty() {
             span.set_events(std::mem::take(&mut self.events));
         }
@@ -218,7 +227,7 @@ impl<'a, 'l> Draft<'a, 'l> {
     fn cut_ids(&mut self) {
         let Self { attributes, bounds, fields, .. } = self;
         for (key, raw) in attributes.longer_than(MAX_ID_BYTES) {
-            let field = attributes::promoted(key).filter(|field| is_id(*field) && !fields.has(*field));
+            let field = first_field(key).filter(|field| is_id(*field) && !fields.has(*field));
             if let Some((field, text)) = field.and_then(|field| Some((field, text_of(field, raw)?))) {
                 let text = bounds.field(field, Cow::Owned(text.into()));
                 fields.fill(field, FieldValue::Text(text.into()));
@@ -239,29 +248,6 @@ impl<'a, 'l> Draft<'a, 'l> {
             self.attributes.replace(key, names);
         }
     }
-}
-
-/// Fills an empty field from an attribute, if the attribute is of the field's kind.
-fn promote(fields: &mut FieldSet<'_>, key: &str, raw: &str) {
-    let Some(field) = attributes::promoted(key).filter(|field| !fields.has(*field)) else { return };
-    let value = match field.field_type() {
-        FieldType::Int => int_of(field, raw).ok().flatten().map(FieldValue::Int),
-        FieldType::Text => text_of(field, raw).map(FieldValue::Text),
-        FieldType::Json => None,
-    };
-    if let Some(value) = value {
-        fields.fill(field, value);
-    }
-}
-
-/// The text of a string, number or boolean; `None` for anything else and for an empty string.
-fn text_of(field: Field, raw: &str) -> Option<Box<str>> {
-    if raw.starts_with('"') {
-        let text = json::string(raw).ok().filter(|text| !text.is_empty())?;
-        let text = if field == Field::ParentTraceId { canonical_trace(text) } else { text };
-        return Some(text.into());
-    }
-    (!json::is_null(raw) && !json::is_container(raw)).then(|| raw.into())
 }
 
 /// The whole number in a JSON number or string, within what the field may hold; `None` for null and an empty string.

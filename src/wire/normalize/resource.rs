@@ -2,18 +2,39 @@
 
 use std::sync::Arc;
 
-use super::{AttributeSet, Bounds, Fault, Origin, pairs};
+use super::{AttributeSet, Bounds, Fault, FieldSet, Origin, Promoter, pairs};
 use crate::model::attributes::{Attributes, AttributesBuilder};
 use crate::model::limits::Limits;
-use crate::model::span::Resource;
+use crate::model::span::{Field, FieldValue, Resource};
 use crate::wire::json;
 
-/// A resource, and the name of the service that it describes.
+/// A resource, and the fields of spans that it fills.
 #[derive(Clone)]
 pub(in crate::wire) struct KnownResource {
     pub resource: Arc<Resource>,
-    pub service: Option<Box<str>>,
+    pub fields: Vec<(Field, FieldValue)>,
 }
+
+impl KnownResource {
+    /// The name of the service that it describes.
+    pub(super) fn service(&self) -> Option<&FieldValue> {
+        self.fields.iter().find(|(field, _)| *field == Field::Service).map(|(_, value)| value)
+    }
+}
+
+/// What all spans of a process can have in common.
+const COMMON: [Field; 10] = [
+    Field::Service,
+    Field::ExecutionId,
+    Field::JobId,
+    Field::WorkflowId,
+    Field::SessionId,
+    Field::UserId,
+    Field::Region,
+    Field::WorkspaceId,
+    Field::ReleaseTargetKey,
+    Field::ReleaseId,
+];
 
 /// The resources of one request, by the text they were sent as. The last few are remembered: exporters group their
 /// spans by resource.
@@ -82,10 +103,15 @@ fn read(limits: &Limits, (name, resource): (&str, &str), scope: (&str, &str)) ->
         }
         attributes = noted.finish();
     }
-    let service =
-        attributes.get("service.name").and_then(|raw| super::text_of(crate::model::span::Field::Service, raw));
+    let mut filled = FieldSet::default();
+    let mut promoter = Promoter::default();
+    for (key, raw) in attributes.entries() {
+        promoter.look(&mut filled, &key, raw);
+    }
+    let filled = filled.finish();
+    let fields = COMMON.iter().filter_map(|field| Some((*field, filled.get(*field)?.clone()))).collect();
     content.push_raw("attributes", attributes.as_json());
-    Ok(KnownResource { resource: Arc::new(Resource::new(content.finish().as_json())), service })
+    Ok(KnownResource { resource: Arc::new(Resource::new(content.finish().as_json())), fields })
 }
 
 /// An instrumentation scope: its own members in order, its attributes too.

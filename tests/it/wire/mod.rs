@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod fixtures;
+mod otlp;
 mod roundtrip;
 mod shapes;
 mod spellings;
