@@ -44,7 +44,9 @@ impl Tree {
     /// Links the spans of `trace`. Costs O(n log n), by the sorting of siblings.
     ///
     /// The parent of a span is the span with that id; or, for a 64-bit parent id, the only span whose 128-bit id has it
-    /// as one of its halves (a tracer in between could carry no more). A span whose parent is not among the spans is an
+    /// as one of its halves (a tracer in between could carry no more). Of a span that client and server share
+    /// ([`SpanId::server_half`]) the server's half is the client's child, or without a client that of the parent it names;
+    /// who names the shared id belongs to the half of its own service, else to the server's. A span whose parent is not among the spans is an
     /// orphan, and orphans that name the same parent hang together under a placeholder. Of a circle, the link of its
     /// first span in sibling order is cut, so the same spans give the same tree in whatever order they come.
     pub fn new(trace: &Trace) -> Self {
@@ -175,9 +177,12 @@ fn order_key(span: &Span) -> OrderKey {
 fn link(spans: &[Span]) -> (Vec<Option<usize>>, Vec<SpanId>) {
     let mut by_id = HashMap::with_capacity(spans.len());
     let mut by_half: HashMap<SpanId, Option<usize>> = HashMap::new();
+    let mut server_halves: HashMap<SpanId, usize> = HashMap::new();
     for (node, span) in spans.iter().enumerate() {
         by_id.entry(span.span_id).or_insert(node);
-        if span.span_id.is_long() {
+        if let Some(shared) = span.span_id.shared_id() {
+            server_halves.insert(shared, node);
+        } else if span.span_id.is_long() {
             for half in span.span_id.halves().into_iter().flatten() {
                 let only = by_half.entry(half).or_insert(Some(node));
                 if *only != Some(node) {
@@ -190,16 +195,26 @@ fn link(spans: &[Span]) -> (Vec<Option<usize>>, Vec<SpanId>) {
     let mut missing = Vec::new();
     let mut placeholders = HashMap::new();
     let mut parents = Vec::with_capacity(spans.len());
+    // Whom a span of this service means by an id.
+    let meant = |id: SpanId, service: Option<&str>| match (by_id.get(&id), server_halves.get(&id)) {
+        (Some(&client), Some(&server)) => {
+            let is_clients = service == spans[client].service() && service != spans[server].service();
+            Some(if is_clients { client } else { server })
+        }
+        (Some(&node), None) | (None, Some(&node)) => Some(node),
+        (None, None) => by_half.get(&id).copied().flatten(),
+    };
     for span in spans {
-        parents.push(span.parent_span_id.map(|id| {
-            let known = by_id.get(&id).copied().or_else(|| by_half.get(&id).copied().flatten());
-            known.unwrap_or_else(|| {
+        let client = span.span_id.shared_id().and_then(|shared| by_id.get(&shared)).copied();
+        let named = span.parent_span_id.filter(|_| client.is_none()).map(|id| {
+            meant(id, span.service()).unwrap_or_else(|| {
                 *placeholders.entry(id).or_insert_with(|| {
                     missing.push(id);
                     spans.len() + missing.len() - 1
                 })
             })
-        }));
+        });
+        parents.push(client.or(named));
     }
     parents.resize(spans.len() + missing.len(), None);
     (parents, missing)

@@ -142,6 +142,27 @@ impl SpanId {
         self.long
     }
 
+    /// The id of the server's half of a span that client and server share, as Zipkin's tracers do: each reports a span of
+    /// its own by one id. It has that id as its low half; the high half is the same for all. A 128-bit id shares nothing.
+    pub fn server_half(self) -> Self {
+        if self.long {
+            return self;
+        }
+        let mut bytes = self.bytes;
+        bytes[..8].copy_from_slice(&SERVER_HALF);
+        Self { bytes, long: true }
+    }
+
+    /// The id that a server's half shares with its client; `None` for every other id.
+    pub fn shared_id(&self) -> Option<Self> {
+        let mut bytes = self.bytes;
+        if !bytes.starts_with(&SERVER_HALF) {
+            return None;
+        }
+        bytes[..8].fill(0);
+        Self::from_u128(u128::from_be_bytes(bytes)).ok()
+    }
+
     /// The two 64-bit halves of a 128-bit id, each as the 64-bit id a tracer would print for it; a zero half is `None`.
     /// A 64-bit id has only its low half.
     pub fn halves(&self) -> [Option<SpanId>; 2] {
@@ -149,6 +170,9 @@ impl SpanId {
         [Self::from_u128(number >> 64).ok(), Self::from_u128(number & u128::from(u64::MAX)).ok()]
     }
 }
+
+/// The high half of [`SpanId::server_half`]: no random UUID, whose version and variant stand elsewhere, looks like it.
+const SERVER_HALF: [u8; 8] = *b"zipkin/s";
 
 fn wrong_length(text: &str, accepted: &'static str) -> IdError {
     IdError::Length { found: text.chars().count(), accepted }

@@ -9,6 +9,7 @@ pub mod native;
 mod normalize;
 mod number;
 pub mod otlp;
+pub mod zipkin;
 
 pub use context::Carried;
 pub use media::Framing;

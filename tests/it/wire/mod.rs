@@ -6,6 +6,7 @@ mod otlp;
 mod roundtrip;
 mod shapes;
 mod spellings;
+mod zipkin;
 
 use tracefall::model::limits::Limits;
 use tracefall::model::span::{Field, Span};

@@ -325,7 +325,8 @@ fn recorded(lines: &str) {
         let binary = decode(request.encode_to_vec(), Encoding::Protobuf).unwrap();
         assert_eq!((&text.rejected, &text.spans), (&binary.rejected, &binary.spans));
         assert_eq!(text.rejected, [], "{line}");
-        let count = request.resource_spans.iter().flat_map(|of| &of.scope_spans).map(|of| of.spans.len()).sum::<usize>();
+        let count =
+            request.resource_spans.iter().flat_map(|of| &of.scope_spans).map(|of| of.spans.len()).sum::<usize>();
         assert_eq!(text.spans.len(), count);
         assert_eq!(canonical(written(&text.spans)), canonical(request), "{line}");
     }
