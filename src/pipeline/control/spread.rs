@@ -2,8 +2,9 @@
 //! come, and written by whoever changed something.
 //!
 //! Nobody has to be there when it happens. What a replica reads and what it has are joined, and it writes if it knows more:
-//! in the end all have the change with the greatest stamp. An idle process does not look, so a database may sleep; one that
-//! is switched off looks less often, for the word that switches it on.
+//! in the end all have the change with the greatest stamp. An idle process does not look, so a database may sleep. One that is
+//! switched off does while requests come, for the word that switches it on: where the database is to sleep then, the
+//! configuration is the switch.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,10 +17,10 @@ use crate::store::{Checkpoints, StoreError};
 
 /// The name of the row.
 const NAME: &str = "ingest";
-/// How often it is looked at while requests come. Spans wake the database anyway.
+/// How often it is looked at while requests come: their spans wake the database anyway.
 const EVERY: Duration = Duration::from_secs(5);
-/// And while nothing is taken of them.
-const EVERY_WHILE_OFF: Duration = Duration::from_secs(60);
+/// How soon it is tried again where the store answers with an error. (One that is away is not asked.)
+const AFTER_ERROR: Duration = Duration::from_secs(60);
 /// How soon after the store is open it is looked at first.
 const FIRST: Duration = Duration::from_millis(100);
 
@@ -37,9 +38,8 @@ impl Spread {
         let mut pause = FIRST;
         loop {
             let is_wanted = tokio::time::timeout(pause, inner.wanted.notified()).await.is_ok();
-            let every = if self.control.is_off() { EVERY_WHILE_OFF } else { EVERY };
             let is_shared = *inner.shared.borrow() == self.control.in_force().levers.tag();
-            let is_due = looked.is_none_or(|at| at.elapsed() >= every && inner.asked.load(Relaxed));
+            let is_due = looked.is_none_or(|at| at.elapsed() >= EVERY && inner.asked.load(Relaxed));
             if !(is_wanted || !is_shared || is_due) || !self.circuit.is_closed() {
                 continue;
             }
@@ -51,7 +51,7 @@ impl Spread {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the levers of ingest are not shared with other replicas; it is tried again");
-                    EVERY_WHILE_OFF
+                    AFTER_ERROR
                 }
             };
         }
