@@ -177,7 +177,8 @@ impl Add {
         if let Some(name) = &self.name {
             rule.insert("name".into(), json!(name));
         }
-        for (member, pattern) in [("service", &self.service), ("operation", &self.operation), ("region", &self.region)] {
+        for (member, pattern) in [("service", &self.service), ("operation", &self.operation), ("region", &self.region)]
+        {
             if let Some(pattern) = pattern {
                 rule.insert(member.into(), json!(pattern));
             }

@@ -100,7 +100,8 @@ fn rules(list: &Value, now: UnixNanos, faults: &mut Vec<Fault>) -> Vec<Rule> {
 fn name_the_nameless(rules: &mut [Rule]) {
     for at in 0..rules.len() {
         if rules[at].name.is_empty() {
-            let free = (1..).map(|number| format!("rule-{number}")).find(|name| rules.iter().all(|it| it.name != *name));
+            let free =
+                (1..).map(|number| format!("rule-{number}")).find(|name| rules.iter().all(|it| it.name != *name));
             rules[at].name = free.unwrap_or_default();
         }
     }
@@ -147,7 +148,8 @@ impl Reader<'_> {
 
     /// Complains of members that are not known: what is misspelt must not be ignored.
     fn only(&mut self, known: &[&str], accepted: &str) {
-        let unknown: Vec<String> = self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
+        let unknown: Vec<String> =
+            self.members.keys().filter(|name| !known.contains(&name.as_str())).cloned().collect();
         for name in unknown {
             let shown: String = name.chars().take(MAX_NAME).collect();
             self.fault(&shown, format!("is not known; {accepted}"));

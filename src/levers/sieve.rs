@@ -109,11 +109,13 @@ impl Sieve {
                     Verdict::Spared(place, Spared::Fraction)
                 }
                 Action::KeepFraction { .. } => Verdict::Dropped(place, Reason::Fraction),
-                Action::MinimumDuration { duration_ms } => match span.duration_ns().filter(|_| span.status.is_terminal()) {
-                    None => Verdict::Spared(place, Spared::Unknown),
-                    Some(ns) if (ns as f64) < duration_ms * 1e6 => Verdict::Dropped(place, Reason::Short),
-                    Some(_) => Verdict::Spared(place, Spared::Long),
-                },
+                Action::MinimumDuration { duration_ms } => {
+                    match span.duration_ns().filter(|_| span.status.is_terminal()) {
+                        None => Verdict::Spared(place, Spared::Unknown),
+                        Some(ns) if (ns as f64) < duration_ms * 1e6 => Verdict::Dropped(place, Reason::Short),
+                        Some(_) => Verdict::Spared(place, Spared::Long),
+                    }
+                }
             };
         }
         Verdict::Free

@@ -153,7 +153,11 @@ fn a_completion_that_fails_takes_its_start_along() {
     assert_eq!(apply(&mut sift, &sieve, vec![started(1, "s", "o"), started(2, "s", "o")]), []);
     let failed = completion(1, Status::Failed);
     let kept = apply(&mut sift, &sieve, vec![failed.clone(), completion(2, Status::Completed)]);
-    assert_eq!(kept, [started(1, "s", "o"), failed.clone()], "the other one is known by its start, and dropped with it");
+    assert_eq!(
+        kept,
+        [started(1, "s", "o"), failed.clone()],
+        "the other one is known by its start, and dropped with it"
+    );
     assert_eq!(apply(&mut sift, &sieve, vec![failed.clone()]), kept, "sent again it is the same");
     assert_eq!(apply(&mut sift, &sieve, vec![completion(2, Status::Completed)]), [], "and so is the other one");
     let elsewhere = apply(&mut Sift::new(NOW), &sieve, vec![failed.clone()]);
@@ -219,19 +223,33 @@ fn every_fault_is_found_and_says_where_it_is() {
         {"action": "off", "until": "2020-01-01T00:00:00Z"}, {"action": "off", "for_secs": 0},
     ]});
     let faults = wish(body.to_string().as_bytes(), NOW).unwrap_err();
-    let mut found: Vec<(Option<usize>, &str)> =
-        faults.iter().map(|fault| (fault.rule, fault.field.as_str())).collect();
+    let mut found: Vec<(Option<usize>, &str)> = faults.iter().map(|fault| (fault.rule, fault.field.as_str())).collect();
     found.sort();
     let mut expected = vec![
-        (None, "enabled"), (None, "until"), (None, "rule"),
-        (Some(0), "service"), (Some(0), "fraction"), (Some(1), "fraction"), (Some(2), "fraction"),
-        (Some(3), "duration_ms"), (Some(3), "operatoin"), (Some(4), "action"), (Some(5), "action"), (Some(6), ""),
-        (Some(7), "name"), (Some(9), "name"), (Some(10), "until"), (Some(11), "for_secs"),
+        (None, "enabled"),
+        (None, "until"),
+        (None, "rule"),
+        (Some(0), "service"),
+        (Some(0), "fraction"),
+        (Some(1), "fraction"),
+        (Some(2), "fraction"),
+        (Some(3), "duration_ms"),
+        (Some(3), "operatoin"),
+        (Some(4), "action"),
+        (Some(5), "action"),
+        (Some(6), ""),
+        (Some(7), "name"),
+        (Some(9), "name"),
+        (Some(10), "until"),
+        (Some(11), "for_secs"),
     ];
     expected.sort();
     assert_eq!(found, expected, "{faults:#?}");
     for fault in &faults {
-        assert!(fault.reason.contains("accepted") || fault.reason.contains("go") || fault.reason.contains(" is "), "{fault:?}");
+        assert!(
+            fault.reason.contains("accepted") || fault.reason.contains("go") || fault.reason.contains(" is "),
+            "{fault:?}"
+        );
     }
     let rule = json!({"action": "off"});
     for (body, says) in [
@@ -307,7 +325,11 @@ fn the_history_tells_when_what_was_not_kept() {
     let sampled_away = (0..).map(trace).find(|id| !is_kept(*id, 0.5)).unwrap();
     let sampled = (0..).map(trace).find(|id| is_kept(*id, 0.5)).unwrap();
     let left_out = |id, operation, begun| {
-        levers.may_have_left_out(id, Some("s"), Some(operation), None, at(begun)).iter().map(|it| it.from).collect::<Vec<_>>()
+        levers
+            .may_have_left_out(id, Some("s"), Some(operation), None, at(begun))
+            .iter()
+            .map(|it| it.from)
+            .collect::<Vec<_>>()
     };
     assert_eq!(left_out(sampled_away, "poll", 90), [at(60)]);
     assert_eq!(left_out(sampled, "poll", 90), [], "its trace was kept");

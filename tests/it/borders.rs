@@ -23,7 +23,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "model", "clock", "meters", "wire", "analysis", "render", "levers", "pipeline", "query", "access", "store", "journal",
+            "model", "clock", "meters", "wire", "analysis", "render", "levers", "pipeline", "query", "access", "store",
+            "journal",
         ],
     ),
     ("cli", &["model", "settings", "clock", "analysis", "render", "demo", "levers", "store", "pipeline", "access"]),

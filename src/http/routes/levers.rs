@@ -45,7 +45,8 @@ pub async fn change(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let if_match = headers.get(header::IF_MATCH).map(|tag| tag.to_str().unwrap_or_default().trim_matches('"').to_owned());
+    let if_match =
+        headers.get(header::IF_MATCH).map(|tag| tag.to_str().unwrap_or_default().trim_matches('"').to_owned());
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body broke off, or has more than {MAX_BODY} bytes"))
     })?;

@@ -215,8 +215,7 @@ impl Control {
         };
         let is_shared = *self.0.shared.borrow() == in_force.levers.tag();
         let keeping = Keeping { file, store: if is_shared { "ok" } else { "pending" }.to_owned() };
-        let mut view =
-            View::of(&in_force.levers, self.0.configured, self.0.clock.now(), keeping, self.0.started);
+        let mut view = View::of(&in_force.levers, self.0.configured, self.0.clock.now(), keeping, self.0.started);
         view.disabled_requests = self.0.disabled_requests.load(Relaxed);
         let counts = lock(&self.0.counts);
         view.counts = counts
@@ -272,7 +271,12 @@ impl Control {
                 && let Some(change) = joined.changes().first()
             {
                 let what = change.what.join("; ");
-                tracing::info!(by = change.by, version = change.version, what, "the levers of ingest were changed elsewhere");
+                tracing::info!(
+                    by = change.by,
+                    version = change.version,
+                    what,
+                    "the levers of ingest were changed elsewhere"
+                );
             }
             self.put(joined.clone());
             self.keep(&joined);

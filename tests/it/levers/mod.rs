@@ -83,7 +83,10 @@ async fn off_for_a_while_ends_by_itself() {
 async fn what_the_configuration_switches_off_stays_off() {
     let server = TestServer::with(|settings| settings.ingest.enabled = false).await;
     let view = pull(&server, json!({"enabled": true, "rules": [{"service": "s", "action": "off"}]})).await;
-    assert_eq!((&view["ingest"], &view["enabled"], &view["configuration"]), (&json!("off"), &json!(true), &json!("off")));
+    assert_eq!(
+        (&view["ingest"], &view["enabled"], &view["configuration"]),
+        (&json!("off"), &json!(true), &json!("off"))
+    );
     assert!(view["because"].as_str().unwrap().contains("ENABLE_DB_TRACING"), "{view:#}");
     assert_eq!(post(&server, &json!([span(1, "s", "o", 1)])).await["disabled"], true);
 }
@@ -144,7 +147,12 @@ async fn who_was_quicker_is_not_overwritten_unawares() {
     let put = || server.client.put(server.url(PATH)).header("if-match", &tag).body(rule.to_string());
     let (status, view) = json(put()).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(problem(put().send().await.unwrap(), 412).await["detail"].as_str().unwrap().contains(view["etag"].as_str().unwrap()));
+    assert!(
+        problem(put().send().await.unwrap(), 412).await["detail"]
+            .as_str()
+            .unwrap()
+            .contains(view["etag"].as_str().unwrap())
+    );
     let again = pull(&server, rule.clone()).await;
     assert_eq!(again["etag"], view["etag"], "what changes nothing is no change");
     let sent_back = pull(&server, json!({"rules": again["rules"]})).await;

@@ -59,7 +59,8 @@ async fn off_by_names_keeps_the_others_and_what_failed() {
 #[tokio::test]
 async fn a_fraction_keeps_whole_traces_and_a_larger_one_keeps_them_too() {
     let server = TestServer::start().await;
-    let fraction = |fraction: f64| json!({"rules": [{"name": "some", "action": "keep_fraction", "fraction": fraction}]});
+    let fraction =
+        |fraction: f64| json!({"rules": [{"name": "some", "action": "keep_fraction", "fraction": fraction}]});
     let post_all = async |from: u32| {
         for part in ["a", "b"] {
             let spans: Vec<Value> = (from..from + 200)
@@ -125,7 +126,10 @@ async fn a_start_is_kept_with_the_completion_that_fails_and_dropped_with_the_one
     assert!(!is_known(&server, 1).await);
     let trace = server.read(&format!("/v1/traces/{:032x}", 2)).await;
     let span = &trace["spans"][0];
-    assert_eq!((&span["status"], &span["operation"], &span["execution_id"]), (&json!("failed"), &json!("train"), &json!("run-9")));
+    assert_eq!(
+        (&span["status"], &span["operation"], &span["execution_id"]),
+        (&json!("failed"), &json!("train"), &json!("run-9"))
+    );
 }
 
 #[tokio::test]
