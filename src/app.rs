@@ -114,7 +114,10 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
         pipeline: pipeline.clone(),
-        queries: Queries::new(pipeline.reader(), pipeline.pins(), clock.clone(), deadline_ns),
+        queries: Queries::new(pipeline.reader(), pipeline.pins(), clock.clone(), deadline_ns).knowing({
+            let control = pipeline.control().clone();
+            move || control.levers()
+        }),
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,

@@ -262,7 +262,7 @@ fn draw(view: &View) -> String {
     if view.keeping.file != "ok" {
         lines.push(format!("a restart may forget this: {}", view.keeping.file));
     }
-    if view.keeping.store != "ok" {
+    if view.keeping.store != "ok" && !view.changes.is_empty() {
         lines.push("other replicas hear of it when the store answers".into());
     }
     let over = view.periods.iter().filter(|period| period.to.is_some()).take(SHOWN);

@@ -1,6 +1,8 @@
 //! How the levers changed: the next state out of a wish, joining what two replicas know, and, for who reads traces later,
 //! when what was not kept.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Change, Levers, MAX_CHANGES, Rule, State, Wish};
@@ -111,30 +113,35 @@ impl Levers {
         periods
     }
 
-    /// Why a span of these names that is missing from a trace may have been left out: the periods that it fell into. A
-    /// rule that keeps the trace, and every rule if the span failed, is no reason. Empty: it is missing for another
-    /// reason, unless it began before the oldest change that is remembered.
-    pub fn may_have_left_out(
-        &self,
-        trace_id: TraceId,
-        service: Option<&str>,
-        operation: Option<&str>,
-        region: Option<&str>,
-        begun: UnixNanos,
-    ) -> Vec<Period> {
+    /// The periods in which spans of a trace that ran from `from` to `to` may have been left out: of the names that the
+    /// rule matches ([`Rule::matches`]), unless they failed. A rule that keeps this trace has left out nothing of it. Nothing is
+    /// known of the time before the oldest change that is remembered.
+    pub fn left_out(&self, trace_id: TraceId, from: UnixNanos, to: UnixNanos) -> Vec<Period> {
         let mut periods = self.periods();
         periods.retain(|period| {
-            let is_then = period.from <= begun && period.to.is_none_or(|to| begun < to);
-            is_then
-                && period.rule.as_ref().is_none_or(|rule| {
-                    let keeps_trace = match rule.action {
-                        Action::KeepFraction { fraction } => super::is_kept(trace_id, fraction),
-                        Action::Off | Action::MinimumDuration { .. } => false,
-                    };
-                    !keeps_trace && rule.matches(service, operation, region)
-                })
+            let is_then = period.from <= to && period.to.is_none_or(|end| from < end);
+            let keeps_trace = period.rule.as_ref().is_some_and(|rule| match rule.action {
+                Action::KeepFraction { fraction } => super::is_kept(trace_id, fraction),
+                Action::Off | Action::MinimumDuration { .. } => false,
+            });
+            is_then && !keeps_trace
         });
         periods
+    }
+}
+
+/// What was left out and when, as a sentence without its full stop.
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, rule } = self;
+        let to = to.map_or("now".to_owned(), |to| to.to_string());
+        match rule {
+            None => write!(f, "ingest was switched off from {from} to {to}: what came then is missing"),
+            Some(Rule { name, service, operation, region, action, .. }) => {
+                let which = super::names(service, operation, region);
+                write!(f, "of {which} spans may be missing that began from {from} to {to}: rule {name} ({action})")
+            }
+        }
     }
 }
 

@@ -206,15 +206,17 @@ impl fmt::Display for Pattern {
 /// What it matches and what it does: `service=modal operation=poll*: keep 0.1 of the traces`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [("service", &self.service), ("operation", &self.operation), ("region", &self.region)];
-        let mut parts: Vec<String> =
-            named.iter().filter(|(_, pattern)| !pattern.is_any()).map(|(name, to)| format!("{name}={to}")).collect();
-        if parts.is_empty() {
-            parts.push("everything".into());
-        }
-        write!(f, "{}: {}", parts.join(" "), self.action)?;
+        write!(f, "{}: {}", names(&self.service, &self.operation, &self.region), self.action)?;
         self.until.map_or(Ok(()), |until| write!(f, ", until {until}"))
     }
+}
+
+/// `service=modal operation=poll*`.
+fn names(service: &Pattern, operation: &Pattern, region: &Pattern) -> String {
+    let named = [("service", service), ("operation", operation), ("region", region)];
+    let parts: Vec<String> =
+        named.iter().filter(|(_, pattern)| !pattern.is_any()).map(|(name, to)| format!("{name}={to}")).collect();
+    if parts.is_empty() { "everything".to_owned() } else { parts.join(" ") }
 }
 
 impl fmt::Display for Action {

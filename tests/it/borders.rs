@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["model", "settings"]),
     ("journal", &["model", "settings"]),
     ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "levers", "store", "journal"]),
-    ("query", &["model", "clock", "wire", "analysis", "store"]),
+    ("query", &["model", "clock", "wire", "analysis", "levers", "store"]),
     ("access", &["model", "settings", "clock"]),
     (
         "http",

@@ -62,7 +62,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct InForce {
-    levers: Levers,
+    levers: Arc<Levers>,
     sieve: Sieve,
 }
 
@@ -231,7 +231,7 @@ impl Control {
     }
 
     /// The levers with their history.
-    pub fn levers(&self) -> Levers {
+    pub fn levers(&self) -> Arc<Levers> {
         self.in_force().levers.clone()
     }
 
@@ -256,7 +256,8 @@ impl Control {
         };
         let sieve = Sieve::new(&state.rules);
         let is_sifting = !sieve.is_empty() || self.0.sifting.load(Relaxed);
-        *self.0.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(InForce { levers, sieve });
+        *self.0.in_force.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(InForce { levers: Arc::new(levers), sieve });
         self.0.sifting.store(is_sifting, Relaxed);
         self.0.off_until.store(off_until, Relaxed);
     }
@@ -266,7 +267,7 @@ impl Control {
         let _changing = lock(&self.0.changing);
         let own = self.in_force();
         let joined = own.levers.joined(others);
-        if joined != own.levers {
+        if joined != *own.levers {
             if joined.tag() != own.levers.tag()
                 && let Some(change) = joined.changes().first()
             {

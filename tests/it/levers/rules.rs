@@ -50,6 +50,11 @@ async fn off_by_names_keeps_the_others_and_what_failed() {
     let metrics = server.get("/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains(r#"tracefall_spans_sampled_total{rule="polls",reason="off"} 1"#), "{metrics}");
 
+    let waterfall = server.read(&format!("/v1/traces/{:032x}/waterfall", 2)).await;
+    let note = waterfall["notes"].as_array().unwrap().iter().find(|note| note["code"] == "left_out").unwrap();
+    let told = note["message"].as_str().unwrap();
+    assert!(told.starts_with("of service=router operation=poll* region=us-* spans may be missing"), "{told}");
+
     let view = pull(&server, json!({"rules": []})).await;
     assert_eq!(post(&server, &json!([span(6, "router", "poll jobs", 5)])).await["accepted"], 1);
     assert_eq!(view["periods"][0]["rule"]["name"], "polls");
