@@ -14,7 +14,7 @@ use crate::access::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
 use crate::journal::{Journal, JournalError, Keepers};
-use crate::pipeline::{self, Care, Pipeline};
+use crate::pipeline::{self, Care, Control, Pipeline};
 use crate::query::Queries;
 use crate::settings::Settings;
 use crate::store::{self, Store, StoreError};
@@ -71,7 +71,7 @@ pub async fn run(settings: &Settings) -> Result<(), AppError> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         store = store::place(&settings.store),
-        ingest = settings.ingest.enabled,
+        ingest = !running.pipeline.control().is_off(),
         "tracefall listens on http://{address}"
     );
     let name = signal.await;
@@ -105,13 +105,19 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let store = store::at(&settings.store)?;
     let journal = open_journal(settings, &clock).await?;
     let to_pipeline = journal.as_ref().map(|(journal, _)| journal.clone());
-    let care = Care { retention: Some(settings.retention.clone()), storage: settings.storage.clone() };
+    let levers = settings.store.data_dir.join("ingest.json");
+    let control = Control::open(levers, settings.ingest.enabled, clock.clone());
+    let (retention, storage) = (Some(settings.retention.clone()), settings.storage.clone());
+    let care = Care { retention, storage, control };
     let (pipeline, tasks) = Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
     let services = Services {
         pipeline: pipeline.clone(),
-        queries: Queries::new(pipeline.reader(), pipeline.pins(), clock.clone(), deadline_ns),
+        queries: Queries::new(pipeline.reader(), pipeline.pins(), clock.clone(), deadline_ns).knowing({
+            let control = pipeline.control().clone();
+            move || control.levers()
+        }),
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,
@@ -121,7 +127,6 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
             journal.is_some(),
         ),
         clock,
-        ingest_enabled: settings.ingest.enabled,
         request_timeout,
         max_wait: Duration::from_secs(settings.pipeline.wait_stored_max_secs),
         loopback: bound.ip().is_loopback(),

@@ -5,7 +5,7 @@
 //!
 //! - floor 0, plain values: [`model`], [`clock`], [`meters`], [`settings`]
 //! - floor 1, pure functions: [`wire`] (bytes to spans and back), [`analysis`] (a trace to a finding), [`render`] (a
-//!   finding to text), [`demo`] (synthetic traffic and the truth about it)
+//!   finding to text), [`demo`] (synthetic traffic and the truth about it), [`levers`] (which spans are not kept)
 //! - floor 2, durable state: [`store`], the only SQL, and [`journal`], what was accepted until the store has it
 //! - floor 3: [`pipeline`] (the write path), [`query`] (the read path), [`access`] (who may)
 //! - floor 4, faces: [`http`], [`cli`]
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod demo;
 pub mod http;
 pub mod journal;
+pub mod levers;
 pub mod meters;
 pub mod model;
 pub mod pipeline;

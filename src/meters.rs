@@ -2,7 +2,7 @@
 //! numbers go is decided by `telemetry.rs`.
 //!
 //! Names follow <https://prometheus.io/docs/practices/naming/>: base units in the name, `_total` on counters. Every
-//! label has few values: never an id, never a caller's text.
+//! label has few values: never an id, never a caller's text (an operator's is bounded).
 
 use metrics::Unit;
 
@@ -59,6 +59,12 @@ meters! {
         "Ingest requests of which nothing could be read: undecodable, too large, or no memory was free.";
     REQUESTS_DISABLED = "tracefall_requests_disabled_total", Counter, Count, [],
         "Ingest requests answered without being read, because ingest is switched off.";
+    SPANS_SAMPLED = "tracefall_spans_sampled_total", Counter, Count, ["rule", "reason"],
+        "Spans that were not kept because a rule of an operator says so, by the rule's name.";
+    INGEST_ENABLED = "tracefall_ingest_enabled", Gauge, Count, [],
+        "1 while spans are taken, 0 while ingest is switched off.";
+    INGEST_RULES = "tracefall_ingest_rules", Gauge, Count, [],
+        "Rules by which spans are not kept.";
     IN_FLIGHT_BYTES = "tracefall_in_flight_bytes", Gauge, Bytes, [],
         "Inflated bytes of request bodies being read or decoded.";
 

@@ -54,6 +54,8 @@ pub enum NoteCode {
     SpansPartial,
     /// All of the trace's spans were removed for their age.
     SpansExpired,
+    /// Spans of that time were not taken, as an operator wanted.
+    LeftOut,
 }
 
 /// Span ids that one note lists at most.

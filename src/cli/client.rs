@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, IF_MATCH, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ pub struct Server {
     /// The server's address.
     #[arg(long, env = "TRACEFALL_URL", default_value = DEFAULT_SERVER, value_name = "URL")]
     server: String,
-    /// A key, where the server wants one: with the scope read; to pin and unpin, admin; to post spans, ingest.
+    /// A key, where the server wants one: with the scope read; to pin, unpin and change ingest, admin; to post spans, ingest.
     #[arg(long, env = "TRACEFALL_KEY", hide_env_values = true)]
     key: Option<String>,
 }
@@ -110,6 +110,29 @@ impl Server {
         match self.refusal(status, &body) {
             ClientError::Refused { status: 404, .. } => Ok(None),
             refusal => Err(refusal),
+        }
+    }
+
+    /// The answer to `PUT path` with a JSON body, on the condition that the state has still the tag `if_match`.
+    ///
+    /// # Errors
+    /// As [`Server::get`]; also a 404.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        body: &serde_json::Value,
+        if_match: Option<&str>,
+    ) -> Result<T, ClientError> {
+        let mut request = self.client()?.put(self.url(segments)?).json(body);
+        if let Some(tag) = if_match {
+            request = request.header(IF_MATCH, format!("\"{tag}\""));
+        }
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        match status.is_success() {
+            true => serde_json::from_slice(&body).map_err(|error| self.answer(&error)),
+            false => Err(self.refusal(status, &body)),
         }
     }
 

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod healthcheck;
 mod import;
+mod ingest;
 mod keys;
 mod maintain;
 mod migrate;
@@ -59,6 +60,8 @@ pub enum Command {
     Unpin(pin::Pin),
     /// List what is pinned.
     Pins(pin::Pins),
+    /// Switch ingest off and on, and keep fewer of some spans, at a running server.
+    Ingest(ingest::Ingest),
     /// Copy the embedded store into a file, while the service runs.
     Backup(backup::Backup),
     /// Copy the spans that a program wrote into a PostgreSQL table by itself.
@@ -152,6 +155,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Pin(command) => command.pin().await,
         Command::Unpin(command) => command.unpin().await,
         Command::Pins(command) => command.run().await,
+        Command::Ingest(command) => command.run().await,
         Command::Backup(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),

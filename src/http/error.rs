@@ -8,7 +8,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::levers::Fault;
 use crate::pipeline::Busy;
+use crate::pipeline::control::NotChanged;
 use crate::store::StoreError;
 use crate::wire::inflate::InflateError;
 use crate::wire::media::MediaError;
@@ -22,6 +24,7 @@ pub struct ApiError {
     detail: String,
     retry_after: Option<Duration>,
     rejected: Vec<Rejected>,
+    errors: Vec<Fault>,
 }
 
 /// The body of a refusal. Source: <https://www.rfc-editor.org/rfc/rfc9457>.
@@ -37,6 +40,9 @@ pub struct Problem {
     /// The spans that were not taken and why, where spans were posted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
+    /// What is wrong with a document, each with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
 }
 
 /// What a full service asks clients to wait before they come back.
@@ -46,7 +52,7 @@ const RETRY_WITHOUT_ROOM: Duration = Duration::from_secs(60);
 
 impl ApiError {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None, rejected: Vec::new() }
+        Self { status, detail: detail.into(), retry_after: None, rejected: Vec::new(), errors: Vec::new() }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -80,6 +86,7 @@ impl IntoResponse for ApiError {
             status: self.status.as_u16(),
             detail: self.detail,
             rejected: self.rejected,
+            errors: self.errors,
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -103,6 +110,17 @@ impl From<Busy> for ApiError {
         };
         let wait = if busy == Busy::NoRoom { RETRY_WITHOUT_ROOM } else { RETRY_AFTER };
         Self { retry_after: Some(wait), ..Self::new(status, format!("{busy}; send the same spans again later")) }
+    }
+}
+
+impl From<NotChanged> for ApiError {
+    fn from(error: NotChanged) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotChanged::Faults(errors) => Self { errors, ..Self::bad_request(detail) },
+            NotChanged::Stale(_) => Self::new(StatusCode::PRECONDITION_FAILED, detail),
+            NotChanged::Broken => Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail),
+        }
     }
 }
 

@@ -38,8 +38,6 @@ pub struct Services {
     pub keys: Arc<Keys>,
     pub intake: Intake,
     pub clock: Clock,
-    /// The kill switch: `false` answers every ingest request at once and keeps nothing.
-    pub ingest_enabled: bool,
     /// How long a body may take to arrive, and an answer after that.
     pub request_timeout: Duration,
     /// The longest that `?wait=stored` waits.
@@ -68,6 +66,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/executions/{execution_id}/waterfall", get(routes::waterfall::of_execution))
         .route("/v1/traces/{trace_id}/pin", put(routes::pins::pin).delete(routes::pins::unpin))
         .route("/v1/pins", get(routes::pins::list))
+        .route("/v1/admin/ingest", get(routes::levers::show).put(routes::levers::change))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(method_not_allowed)

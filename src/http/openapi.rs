@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{executions, health, ingest, pins, traces, waterfall};
+use crate::http::routes::{executions, health, ingest, levers, pins, traces, waterfall};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +19,8 @@ use crate::http::routes::{executions, health, ingest, pins, traces, waterfall};
         pins::pin,
         pins::unpin,
         pins::list,
+        levers::show,
+        levers::change,
         health::healthz,
         health::readyz,
         health::metrics,

@@ -1,9 +1,9 @@
 //! The write path: spans in at the top, committed batches out at the bottom.
 //!
 //! ```text
-//! submit ─┬ journal (on disk before the answer) ┬ refill
-//!         └────────────────────────────────────┴ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
-//!                                                                                             └─ settle ─ roll-ups
+//! submit ─ levers ─┬ journal (on disk before the answer) ┬ refill
+//!                  └────────────────────────────────────┴ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
+//!                                                                                                      └─ settle ─ roll-ups
 //! ```
 //!
 //! The store need not be there: it is opened beside the requests (see `opening`), and waited for when it goes away (see
@@ -21,6 +21,7 @@
 mod batch;
 mod brake;
 mod circuit;
+pub mod control;
 mod guard;
 pub mod import;
 mod opening;
@@ -52,6 +53,8 @@ use crate::store::{Pins, Store, TraceReader};
 use brake::Brake;
 use circuit::Circuit;
 pub use circuit::{StoreStatus, Trouble};
+pub use control::Control;
+use control::spread::Spread;
 use guard::{Fill, Guard};
 use opening::Reader;
 use queue::{Entry, Queue};
@@ -71,6 +74,7 @@ pub struct Pipeline {
     circuit: Arc<Circuit>,
     brake: Arc<Brake>,
     guard: Arc<Guard>,
+    control: Control,
     flushed: Arc<Notify>,
     store: Store,
 }
@@ -117,6 +121,8 @@ pub struct Care {
     /// Removes what is too old, unless that is somebody else's.
     pub retention: Option<RetentionSettings>,
     pub storage: StorageSettings,
+    /// Which spans are not kept.
+    pub control: Control,
 }
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
@@ -125,6 +131,7 @@ pub struct Tasks {
     writers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     upkeep: JoinHandle<()>,
+    spread: JoinHandle<()>,
     refill: Option<JoinHandle<()>>,
 }
 
@@ -158,6 +165,8 @@ impl Pipeline {
             clock: clock.clone(),
             flushed: flushed.clone(),
         };
+        let (control, checkpoints) = (care.control.clone(), store.checkpoints.clone());
+        let spread = Spread { control, checkpoints, circuit: circuit.clone() };
         let writer = |lane| Writer {
             lane,
             queue: queue.clone(),
@@ -188,8 +197,10 @@ impl Pipeline {
             writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
+            spread: tokio::spawn(spread.run()),
         };
-        (Self { queue, journal, circuit, brake, guard, flushed, store: store.clone() }, tasks)
+        let (control, store) = (care.control.clone(), store.clone());
+        (Self { queue, journal, circuit, brake, guard, control, flushed, store }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
@@ -202,22 +213,28 @@ impl Pipeline {
         Arc::new(Reader::new(&self.store, self.circuit.clone()))
     }
 
-    /// Takes the spans of one request, all or none. `awaited`: whether somebody wants to know of their commit. Waits for
+    /// The levers: which spans are not kept.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Takes the spans of one request, all or none, but for those that the levers leave out. `awaited`: whether somebody wants to know of their commit. Waits for
     /// nobody, but writes to the journal's file: to be called where that may take a moment.
     ///
     /// # Errors
     /// [`Busy`] when there is no room or the service is shutting down.
     pub fn submit(&self, spans: Vec<Span>, awaited: bool) -> Result<Receipt, Busy> {
         let (done, stored) = oneshot::channel();
+        let (spans, sampled) = self.control.sift(spans);
         if spans.is_empty() {
             // The receiver is there still; nobody minds.
             let _ = done.send(0);
-            return Ok(Receipt { stored, kept: Kept::Already });
+            return Ok(Receipt { stored, kept: Kept::Already, sampled });
         }
         self.check_storage()?;
         let Some(journaled) = &self.journal else {
             self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
-            return Ok(Receipt { stored, kept: Kept::Already });
+            return Ok(Receipt { stored, kept: Kept::Already, sampled });
         };
         if self.queue.is_closed() {
             return Err(Busy::Draining);
@@ -239,7 +256,7 @@ impl Pipeline {
                 Kept::OnCommit
             }
         };
-        Ok(Receipt { stored, kept })
+        Ok(Receipt { stored, kept, sampled })
     }
 
     /// Puts the spans of an appended record into the queue, or leaves them to the refill.
@@ -307,6 +324,7 @@ impl Pipeline {
 
     /// Sets the gauges that nothing else keeps up to date. For each scrape.
     pub fn show(&self) {
+        self.control.show();
         let Some(Journaled { journal, .. }) = &self.journal else { return };
         let status = journal.status();
         gauge!(meters::JOURNAL_BYTES).set(status.bytes as f64);
@@ -325,6 +343,7 @@ impl Pipeline {
         self.queue.close();
         self.brake.release();
         tasks.upkeep.abort();
+        tasks.spread.abort();
         if let Some(Journaled { wanted, .. }) = &self.journal {
             wanted.notify_one();
         }

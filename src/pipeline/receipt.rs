@@ -21,6 +21,7 @@ pub enum Stored {
 pub struct Receipt {
     pub(super) stored: oneshot::Receiver<usize>,
     pub(super) kept: Kept,
+    pub(super) sampled: usize,
 }
 
 /// When spans may be acknowledged.
@@ -35,6 +36,11 @@ pub(super) enum Kept {
 }
 
 impl Receipt {
+    /// Spans that are not kept, as the levers say.
+    pub fn sampled(&self) -> usize {
+        self.sampled
+    }
+
     /// Waits until the spans may be acknowledged, at most for `patience`. Mostly that is at once.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::Clock;
+use crate::levers::Levers;
 use crate::model::ids::TraceId;
 use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::search::{Cursor, TraceQuery};
@@ -30,6 +31,7 @@ pub struct Queries {
     pins: Arc<dyn Pins>,
     clock: Clock,
     deadline_ns: i64,
+    levers: Option<Arc<dyn Fn() -> Arc<Levers> + Send + Sync>>,
 }
 
 /// Spans of one trace that a question reads at most; beyond it the answer says that it is truncated.
@@ -56,7 +58,12 @@ pub struct TraceList {
 impl Queries {
     /// Spans silent for `deadline_ns` nanoseconds while open read as abandoned.
     pub fn new(traces: Arc<dyn TraceReader>, pins: Arc<dyn Pins>, clock: Clock, deadline_ns: i64) -> Self {
-        Self { traces, pins, clock, deadline_ns }
+        Self { traces, pins, clock, deadline_ns, levers: None }
+    }
+
+    /// With the history of what was not taken, so that answers tell it from what is missing.
+    pub fn knowing(self, levers: impl Fn() -> Arc<Levers> + Send + Sync + 'static) -> Self {
+        Self { levers: Some(Arc::new(levers)), ..self }
     }
 
     /// The traces that `query` asks for.

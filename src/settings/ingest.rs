@@ -10,6 +10,7 @@ use crate::model::limits::Limits;
 #[serde(default, deny_unknown_fields)]
 pub struct IngestSettings {
     /// The kill switch. Off, every ingest request is answered at once as accepted with nothing stored; reads go on.
+    /// While it is on, the levers (`/v1/admin/ingest`) may still say off.
     pub enabled: bool,
     pub limits: Limits,
 }

@@ -14,22 +14,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("analysis", &["model"]),
     ("render", &["model", "analysis"]),
     ("demo", &["model"]),
+    ("levers", &["model"]),
     ("store", &["model", "settings"]),
     ("journal", &["model", "settings"]),
-    ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "store", "journal"]),
-    ("query", &["model", "clock", "wire", "analysis", "store"]),
+    ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "levers", "store", "journal"]),
+    ("query", &["model", "clock", "wire", "analysis", "levers", "store"]),
     ("access", &["model", "settings", "clock"]),
     (
         "http",
-        &["model", "clock", "meters", "wire", "analysis", "render", "pipeline", "query", "access", "store", "journal"],
+        &[
+            "model", "clock", "meters", "wire", "analysis", "render", "levers", "pipeline", "query", "access", "store",
+            "journal",
+        ],
     ),
-    ("cli", &["model", "settings", "clock", "analysis", "render", "demo", "store", "pipeline", "access"]),
+    ("cli", &["model", "settings", "clock", "analysis", "render", "demo", "levers", "store", "pipeline", "access"]),
     ("telemetry", &["settings", "meters"]),
     ("app", &["clock", "meters", "settings", "store", "journal", "pipeline", "query", "access", "http", "telemetry"]),
 ];
 
 /// What the pure rooms must do without.
-const PURE: &[&str] = &["clock", "meters", "model", "settings", "wire", "analysis", "render", "demo"];
+const PURE: &[&str] = &["clock", "meters", "model", "settings", "wire", "analysis", "render", "demo", "levers"];
 const IMPURE_CRATES: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "hyper_util"];
 
 #[test]

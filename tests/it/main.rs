@@ -12,6 +12,7 @@ mod faults;
 mod http;
 mod import;
 mod kill;
+mod levers;
 mod merge;
 mod neighbours;
 mod packaging;

@@ -100,6 +100,7 @@ impl Scene {
         assert!(runbook.contains(&shown), "the runbook does not say {shown}");
         let mut command = tracefall();
         command.current_dir(self.folder.path()).args(arguments.split(' ')).env("DATABASE_URL", self.database.url());
+        command.env("TRACEFALL_URL", format!("http://127.0.0.1:{}", self.port));
         let output = run(&mut command);
         assert!(output.status.success(), "{shown}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -157,6 +158,21 @@ async fn the_emergency_steps_of_the_runbook_work_under_load() {
     let url = server.url("/v1/spans");
     let callers: Vec<_> =
         (0..CALLERS).map(|caller| tokio::spawn(call(caller, url.clone(), scene.told.clone()))).collect();
+    scene.goes_on(|told| &told.kept, 200).await;
+
+    // Off and on again by the command, nobody refused and nothing restarted.
+    let begun = Instant::now();
+    scene.tracefall("ingest off");
+    scene.goes_on(|told| &told.disabled, CALLERS).await;
+    assert_eq!(scene.told.longest_gap_ms.load(Relaxed), 0, "no caller is refused");
+    scene.print("switched off by tracefall ingest off", begun);
+    let kept = scene.told.kept.load(Relaxed);
+    scene.goes_on(|told| &told.disabled, 200).await;
+    assert_eq!(scene.told.kept.load(Relaxed), kept, "nothing is kept any more");
+    let begun = Instant::now();
+    scene.tracefall("ingest on");
+    scene.goes_on(|told| &told.kept, CALLERS).await;
+    scene.print("switched on by tracefall ingest on", begun);
     scene.goes_on(|told| &told.kept, 200).await;
 
     // Off: a restart with the switch in its environment. What was accepted before is stored all the same.

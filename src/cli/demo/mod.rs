@@ -69,7 +69,9 @@ pub enum DemoError {
          Where it runs elsewhere, say where: tracefall demo --server URL, or TRACEFALL_URL."
     )]
     Unreachable { server: String, reason: String },
-    #[error("{server} takes no spans: ingest is switched off there (ENABLE_DB_TRACING, ingest.enabled)")]
+    #[error(
+        "{server} takes no spans: ingest is switched off there (ENABLE_DB_TRACING, ingest.enabled, or by an operator: `tracefall ingest` says it)"
+    )]
     SwitchedOff { server: String },
     #[error("{server} has had no room for spans for {minutes} minutes")]
     Busy { server: String, minutes: u64 },

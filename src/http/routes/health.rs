@@ -32,6 +32,9 @@ pub struct Readiness {
     pub notes: Vec<String>,
     /// `enabled` or `disabled` by the kill switch.
     pub ingest: &'static str,
+    /// Rules by which spans are not kept; absent while there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ingest_rules: usize,
     pub queued_spans: usize,
     pub queued_bytes: usize,
     /// Absent where there is none.
@@ -97,6 +100,10 @@ pub struct Trouble {
     pub failures: u32,
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = String)))]
 pub async fn healthz() -> &'static str {
@@ -109,6 +116,7 @@ pub async fn healthz() -> &'static str {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness, description = "Shutting down, or without room for further spans"))
 )]
 pub async fn readyz(State(services): State<Services>) -> Response {
+    let control = services.pipeline.control();
     let pipeline = services.pipeline.status();
     let store = pipeline.store;
     let journal = pipeline.journal.map(JournalState::from);
@@ -132,7 +140,8 @@ pub async fn readyz(State(services): State<Services>) -> Response {
         circuit_since: store.since.to_string(),
         trouble,
         notes: store.notes,
-        ingest: if services.ingest_enabled { "enabled" } else { "disabled" },
+        ingest: if control.is_off() { "disabled" } else { "enabled" },
+        ingest_rules: control.rules(),
         queued_spans: pipeline.queued_spans,
         queued_bytes: pipeline.queued_bytes,
         journal,

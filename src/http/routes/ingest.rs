@@ -37,13 +37,16 @@ pub enum Wait {
 /// What was taken.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Accepted {
-    /// Spans that were taken.
+    /// Spans that were taken and are kept.
     pub accepted: usize,
     /// Spans that were not, with the reason. Sending them again unchanged is of no use.
     pub rejected: Vec<Rejected>,
     /// With `?wait=stored`: spans that the store itself refused; an operator finds them among the dead letters.
     #[serde(skip_serializing_if = "is_zero")]
     pub dead_letters: usize,
+    /// Spans that are not kept because an operator's rules say so (`/v1/admin/ingest`). Sending them again is of no use.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sampled: usize,
     /// Present when ingest is switched off: nothing is kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
@@ -76,9 +79,10 @@ pub async fn post_spans(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if !services.ingest_enabled {
+    let control = services.pipeline.control();
+    if control.is_off() {
         services.intake.drain(body).await;
-        counter!(meters::REQUESTS_DISABLED).increment(1);
+        control.note_disabled();
         let disabled = Accepted { disabled: true, ..Accepted::default() };
         return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
     }
@@ -131,7 +135,8 @@ fn submit(
         return Err(ApiError::rejected("none of the spans can be taken", rejected));
     }
     let receipt = pipeline.submit(spans, awaited).inspect_err(busy)?;
-    Ok((receipt, Accepted { accepted, rejected, ..Accepted::default() }))
+    let sampled = receipt.sampled();
+    Ok((receipt, Accepted { accepted: accepted.saturating_sub(sampled), rejected, sampled, ..Accepted::default() }))
 }
 
 fn busy(_: &Busy) {

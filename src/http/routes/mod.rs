@@ -3,6 +3,7 @@
 pub mod executions;
 pub mod health;
 pub mod ingest;
+pub mod levers;
 pub mod pins;
 pub mod traces;
 pub mod waterfall;
