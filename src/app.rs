@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::access::Keys;
@@ -17,6 +17,7 @@ use crate::journal::{Journal, JournalError, Keepers};
 use crate::pipeline::{self, Care, Control, Pipeline};
 use crate::query::Queries;
 use crate::settings::Settings;
+use crate::settings::server::ServerSettings;
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
 
@@ -40,8 +41,9 @@ pub enum AppError {
 /// A running service.
 pub struct Running {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    server: JoinHandle<()>,
+    grpc_address: Option<SocketAddr>,
+    stop: watch::Sender<()>,
+    servers: Vec<JoinHandle<()>>,
     pipeline: Pipeline,
     tasks: pipeline::Tasks,
     journal: Option<(Journal, Keepers)>,
@@ -68,10 +70,12 @@ pub async fn run(settings: &Settings) -> Result<(), AppError> {
     }
     let running = start(settings, Clock::system()).await?;
     let address = running.address;
+    let grpc = running.grpc_address.map(|address| address.to_string());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         store = store::place(&settings.store),
         ingest = !running.pipeline.control().is_off(),
+        grpc,
         "tracefall listens on http://{address}"
     );
     let name = signal.await;
@@ -100,6 +104,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let wanted = (settings.server.bind_host(), settings.server.port);
     let listen = TcpListener::bind(wanted).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (bound, listener) = listen.map_err(|source| AppError::Listen { address, source })?;
+    let grpc = listen_for_grpc(settings).await?;
 
     // What is wrong with the settings stops the start; what is wrong with the store is waited for.
     let store = store::at(&settings.store)?;
@@ -139,16 +144,22 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
             }
         }),
     };
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, stopped) = watch::channel(());
     let patience = Duration::from_secs(settings.server.shutdown_timeout_secs);
     let router = http::router(services);
     let max_connections = settings.server.max_connections;
-    let server = tokio::spawn(async move {
-        // A dropped sender means the same as a sent stop.
-        let stopped = async { drop(stopped.await) };
-        http::serve::serve(listener, router, max_connections, stopped, patience / REQUESTS_PART).await;
-    });
-    Ok(Running { address: bound, stop, server, pipeline, tasks, journal, store, patience })
+    let grpc_address = grpc.as_ref().map(|(address, _)| *address);
+    let listeners = std::iter::once(listener).chain(grpc.map(|(_, listener)| listener));
+    let serve = |listener| {
+        let (router, mut stopped) = (router.clone(), stopped.clone());
+        tokio::spawn(async move {
+            // A dropped sender means the same as a sent stop.
+            let stopped = async { drop(stopped.changed().await) };
+            http::serve::serve(listener, router, max_connections, stopped, patience / REQUESTS_PART).await;
+        })
+    };
+    let servers = listeners.map(serve).collect();
+    Ok(Running { address: bound, grpc_address, stop, servers, pipeline, tasks, journal, store, patience })
 }
 
 impl Running {
@@ -157,14 +168,21 @@ impl Running {
         self.address
     }
 
+    /// Where it listens for gRPC beside, which it speaks there too.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc_address
+    }
+
     /// Takes nothing more, lets running requests finish, stores what was taken, and closes the store.
     pub async fn stop(self) {
         let begun = Instant::now();
         let left = || self.patience.saturating_sub(begun.elapsed());
-        // The server may have ended by itself.
+        // The servers may have ended by themselves.
         let _ = self.stop.send(());
-        if let Err(error) = self.server.await {
-            tracing::error!(%error, "the listener ended badly");
+        for server in self.servers {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
         let unstored = self.pipeline.drain(self.tasks, left()).await;
         match self.journal {
@@ -177,6 +195,26 @@ impl Running {
         if tokio::time::timeout(left().max(TO_CLOSE), self.store.maintenance.close()).await.is_err() {
             tracing::warn!("the store's connections could not be closed in time");
         }
+    }
+}
+
+/// Listens where exporters of gRPC look by default. That another program has that very port is no reason not to start:
+/// gRPC is spoken on the other port as well.
+async fn listen_for_grpc(settings: &Settings) -> Result<Option<(SocketAddr, TcpListener)>, AppError> {
+    if !settings.server.grpc {
+        return Ok(None);
+    }
+    let port = settings.server.grpc_port;
+    let listen = TcpListener::bind((settings.server.bind_host(), port)).await;
+    match listen.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+        Ok(listening) => Ok(Some(listening)),
+        Err(error) if port == ServerSettings::default().grpc_port => {
+            tracing::warn!(
+                %error, port, "gRPC's usual port cannot be had; send OTLP over gRPC to the other port, or set server.grpc_port"
+            );
+            Ok(None)
+        }
+        Err(source) => Err(AppError::Listen { address: format!("{}:{port}", settings.server.host), source }),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use metrics::gauge;
@@ -35,6 +35,75 @@ const BLOCK: usize = 1 << 10;
 /// more than it spares.
 const IN_PLACE: usize = 64 << 10;
 
+/// What is around the spans of a body: how it was compressed, how long it may be, and what stands before them.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    kind: Kind,
+    limit: WireLimit,
+}
+
+/// The most that a body may have as sent, with the setting's name.
+#[derive(Clone, Copy, Debug)]
+pub struct WireLimit {
+    name: &'static str,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// The body, compressed as its headers say.
+    Http(Encoding),
+    /// One message of gRPC, compressed, if it is, in this way.
+    Grpc(Encoding),
+}
+
+impl Envelope {
+    /// From the request's headers.
+    ///
+    /// # Errors
+    /// 415 for a `Content-Encoding` that is not understood.
+    pub fn of_http(headers: &HeaderMap, limit: WireLimit) -> Result<Self, ApiError> {
+        let kind = Kind::Http(encoding(headers, header::CONTENT_ENCODING)?);
+        Ok(Self { kind, limit })
+    }
+
+    /// As [`Envelope::of_http`], for gRPC.
+    ///
+    /// # Errors
+    /// 415 for a `grpc-encoding` that is not understood.
+    pub fn of_grpc(headers: &HeaderMap, limit: WireLimit) -> Result<Self, ApiError> {
+        let kind = Kind::Grpc(encoding(headers, HeaderName::from_static("grpc-encoding"))?);
+        Ok(Self { kind, limit: WireLimit { bytes: limit.bytes.saturating_add(GRPC_PREFIX), ..limit } })
+    }
+
+    /// What is inside.
+    fn open(&self, wire: Bytes) -> Result<(Encoding, Bytes), ApiError> {
+        let declared = match self.kind {
+            Kind::Http(encoding) => return Ok((encoding, wire)),
+            Kind::Grpc(declared) => declared,
+        };
+        let broken = |what: &str| ApiError::bad_request(format!("the body is no message of gRPC: {what}"));
+        let Some((prefix, message)) = wire.split_first_chunk::<GRPC_PREFIX>() else {
+            return Err(broken("it has no prefix of 5 bytes"));
+        };
+        let [flag, length @ ..] = *prefix;
+        if u32::from_be_bytes(length) as usize != message.len() {
+            return Err(broken("it has another length than its prefix says, or there is more than one"));
+        }
+        let encoding = match flag {
+            0 => Encoding::Identity,
+            1 if declared != Encoding::Identity => declared,
+            1 => return Err(broken("it is compressed, and grpc-encoding does not say how")),
+            _ => return Err(broken("its flag is neither 0 nor 1")),
+        };
+        Ok((encoding, wire.slice(GRPC_PREFIX..)))
+    }
+}
+
+/// Bytes before a message of gRPC: a flag, and its length.
+/// Source: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
+const GRPC_PREFIX: usize = 5;
+
 /// Room in the budget, given back when dropped.
 struct Room {
     permit: Option<OwnedSemaphorePermit>,
@@ -57,6 +126,16 @@ impl Intake {
         }
     }
 
+    /// How long most bodies may be.
+    pub fn wire_limit(&self) -> WireLimit {
+        WireLimit { name: "max_wire_bytes", bytes: self.limits.max_wire_bytes }
+    }
+
+    /// How long those of OTLP may be.
+    pub fn otlp_wire_limit(&self) -> WireLimit {
+        WireLimit { name: "max_otlp_wire_bytes", bytes: self.limits.max_otlp_wire_bytes }
+    }
+
     /// Reads and inflates a body, and does `work` with it, which must not panic, and may wait for a disk where that was
     /// announced.
     ///
@@ -65,13 +144,13 @@ impl Intake {
     /// for an unknown encoding, 503 when the budget is spent, and what `work` says.
     pub async fn take<T: Send + 'static>(
         &self,
-        headers: &HeaderMap,
+        envelope: Envelope,
         body: Body,
         work: impl FnOnce(&[u8], &Limits) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let encoding = content_encoding(headers)?;
         let mut room = Room { permit: None, spare: 0 };
-        let wire = self.read(body, &mut room).await?;
+        let wire = self.read(body, envelope.limit, &mut room).await?;
+        let (encoding, wire) = envelope.open(wire)?;
         if encoding == Encoding::Identity && wire.len() <= self.in_place {
             return work(&wire, &self.limits);
         }
@@ -95,8 +174,8 @@ impl Intake {
 
     /// Reads a body to its end and throws it away, up to the limit: the client of a switched-off service sees its
     /// request taken.
-    pub async fn drain(&self, mut body: Body) {
-        let mut left = self.limits.max_wire_bytes;
+    pub async fn drain(&self, envelope: &Envelope, mut body: Body) {
+        let mut left = envelope.limit.bytes;
         let reading = async {
             while let Some(Ok(frame)) = body.frame().await {
                 match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
@@ -109,8 +188,8 @@ impl Intake {
         let _ = tokio::time::timeout(self.patience, reading).await;
     }
 
-    async fn read(&self, body: Body, room: &mut Room) -> Result<Bytes, ApiError> {
-        tokio::time::timeout(self.patience, self.read_all(body, room)).await.map_err(|_| {
+    async fn read(&self, body: Body, limit: WireLimit, room: &mut Room) -> Result<Bytes, ApiError> {
+        tokio::time::timeout(self.patience, self.read_all(body, limit, room)).await.map_err(|_| {
             ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 format!("the body did not arrive within {} s", self.patience.as_secs()),
@@ -118,18 +197,17 @@ impl Intake {
         })?
     }
 
-    async fn read_all(&self, mut body: Body, room: &mut Room) -> Result<Bytes, ApiError> {
-        let limit = self.limits.max_wire_bytes;
+    async fn read_all(&self, mut body: Body, limit: WireLimit, room: &mut Room) -> Result<Bytes, ApiError> {
         let mut first: Option<Bytes> = None;
         let mut rest = BytesMut::new();
-        if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced > limit) {
+        if usize::try_from(body.size_hint().lower()).is_ok_and(|announced| announced > limit.bytes) {
             return Err(too_long(limit));
         }
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?;
             let Ok(chunk) = frame.into_data() else { continue };
             let so_far = first.as_ref().map_or(0, Bytes::len) + rest.len();
-            if so_far + chunk.len() > limit {
+            if so_far + chunk.len() > limit.bytes {
                 return Err(too_long(limit));
             }
             if !self.reserve(room, chunk.len()) {
@@ -171,10 +249,10 @@ impl Intake {
     }
 }
 
-fn too_long(limit: usize) -> ApiError {
+fn too_long(WireLimit { name, bytes }: WireLimit) -> ApiError {
     ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
-        format!("the body has more than {limit} bytes (limit max_wire_bytes); send it in parts"),
+        format!("the body has more than {bytes} bytes (limit {name}); send it in parts"),
     )
 }
 
@@ -182,8 +260,8 @@ fn stopped() -> ApiError {
     ApiError::unavailable("the service is shutting down")
 }
 
-fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+fn encoding(headers: &HeaderMap, name: HeaderName) -> Result<Encoding, ApiError> {
+    let mut values = headers.get_all(name).iter();
     let (value, more) = (values.next(), values.next());
     let text = match (value, more) {
         (Some(_), Some(_)) => Some("several encodings"),

@@ -27,6 +27,13 @@ pub struct ApiError {
     errors: Vec<Fault>,
 }
 
+/// What a refusal says, beside its answer, for those who say it in other words.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub detail: String,
+    pub retry_after: Option<Duration>,
+}
+
 /// The body of a refusal. Source: <https://www.rfc-editor.org/rfc/rfc9457>.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -80,6 +87,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let refusal = Refusal { detail: self.detail.clone(), retry_after: self.retry_after };
         let problem = Problem {
             problem_type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -97,6 +105,7 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(refusal);
         response
     }
 }

@@ -4,10 +4,12 @@
 mod auth;
 mod body;
 pub mod error;
+mod ingest;
 mod negotiate;
 mod observe;
 mod openapi;
 mod path;
+mod refusal;
 mod routes;
 pub mod serve;
 
@@ -55,11 +57,15 @@ pub fn router(services: Services) -> Router {
     // The answer to a wrong method is set before the layer, which must see the preflights among them.
     let ingest = Router::new()
         .route("/v1/spans", post(routes::ingest::post_spans))
+        .route("/api/v2/spans", post(routes::zipkin::report))
+        .route(routes::grpc::EXPORT, post(routes::grpc::export))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(cors(&services.cors_origins));
 
+    // The one path that is for reading and for posting.
+    let exports = post(routes::otlp::export).options(method_not_allowed).layer(cors(&services.cors_origins));
     let reads = Router::new()
-        .route("/v1/traces", get(routes::traces::list))
+        .route("/v1/traces", get(routes::traces::list).merge(exports))
         .route("/v1/traces/{trace_id}", get(routes::traces::one))
         .route("/v1/traces/{trace_id}/waterfall", get(routes::waterfall::of_trace))
         .route("/v1/executions/{execution_id}", get(routes::executions::one))
@@ -87,6 +93,7 @@ pub fn router(services: Services) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(services.clone(), auth::host))
         .layer(axum::middleware::from_fn_with_state(services.request_timeout * 2, observe::deadline))
+        .layer(axum::middleware::from_fn(refusal::translate))
         .layer(axum::middleware::from_fn(observe::request))
         .with_state(services)
 }

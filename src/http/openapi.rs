@@ -4,13 +4,15 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{executions, health, ingest, levers, pins, traces, waterfall};
+use crate::http::routes::{executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tracefall", description = "Spans in, answers out. docs/api.md tells the same for people."),
     paths(
         ingest::post_spans,
+        otlp::export,
+        zipkin::report,
         traces::list,
         traces::one,
         waterfall::of_trace,

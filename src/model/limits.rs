@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Bytes of a request's body as sent. Beyond it: 413.
     pub max_wire_bytes: usize,
+    /// The same of a request of OTLP, for which the specification recommends no less than this default.
+    pub max_otlp_wire_bytes: usize,
     /// Bytes of a request's body after decompression. Beyond it: 413.
     pub max_inflated_bytes: usize,
     /// Spans in one request. Beyond it: 413.
@@ -26,6 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_wire_bytes: 16 << 20,
+            max_otlp_wire_bytes: 64 << 20,
             max_inflated_bytes: 64 << 20,
             max_spans: 50_000,
             max_depth: 64,

@@ -16,6 +16,10 @@ pub struct ServerSettings {
     pub host: String,
     /// TCP port; 0 takes any free one. 4318 is OTLP's.
     pub port: u16,
+    /// Whether to listen for gRPC on a port of its own. It is spoken on `port` as well.
+    pub grpc: bool,
+    /// TCP port for gRPC; 0 takes any free one. 4317 is OTLP's.
+    pub grpc_port: u16,
     /// Seconds that a request's body may take to arrive (408), and that its answer may take after that (503).
     pub request_timeout_secs: u64,
     /// Seconds that a shutdown may take: requests are finished and accepted spans are stored within them.
@@ -35,6 +39,8 @@ impl Default for ServerSettings {
         Self {
             host: "127.0.0.1".into(),
             port: 4318,
+            grpc: true,
+            grpc_port: 4317,
             request_timeout_secs: 30,
             shutdown_timeout_secs: 10,
             cors_origins: Vec::new(),

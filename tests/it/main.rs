@@ -15,6 +15,7 @@ mod kill;
 mod levers;
 mod merge;
 mod neighbours;
+mod otlp;
 mod packaging;
 mod parity;
 mod pipeline;

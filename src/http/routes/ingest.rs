@@ -1,21 +1,20 @@
 //! `POST /v1/spans`: spans in our own JSON.
 
 use axum::Json;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use metrics::counter;
 use serde::{Deserialize, Serialize};
 
 use crate::http::Services;
 use crate::http::auth::MayIngest;
+use crate::http::body::Envelope;
 use crate::http::error::{ApiError, Problem};
+use crate::http::ingest::{self, Taken, Terms};
 use crate::http::negotiate::Query;
-use crate::meters;
-use crate::pipeline::{Busy, Pipeline, Receipt, Stored};
 use crate::wire::context::Carried;
-use crate::wire::{DecodeContext, Decoded, Rejected, media, native};
+use crate::wire::{Rejected, media, native};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -79,80 +78,17 @@ pub async fn post_spans(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let control = services.pipeline.control();
-    if control.is_off() {
-        services.intake.drain(body).await;
-        control.note_disabled();
-        let disabled = Accepted { disabled: true, ..Accepted::default() };
-        return Ok((StatusCode::ACCEPTED, Json(disabled)).into_response());
-    }
-    services.pipeline.check_room(announced(&body)).inspect_err(busy)?;
+    let envelope = Envelope::of_http(&headers, services.intake.wire_limit())?;
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("unreadable"));
     let framing = media::framing(content_type)?;
     let carried =
         Carried::from_headers(|name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect());
-    let (tenant, received_at) = (caller.tenant, services.clock.now());
-    let Parameters { atomic, wait } = parameters;
-    let pipeline = services.pipeline.clone();
-    let taken = services.intake.take(&headers, body, move |body, limits| {
-        let context = DecodeContext { tenant: &tenant, received_at, limits };
-        let decoded = native::decode(body, framing, &context, &carried)?;
-        Ok(submit(&pipeline, decoded, atomic, wait.is_some()))
+    let terms = Terms { atomic: parameters.atomic, stored: parameters.wait.is_some(), some: true };
+    let taken = ingest::take(&services, caller, envelope, body, terms, move |body, context| {
+        native::decode(body, framing, context, &carried)
     });
-    let (receipt, answer) = taken.await.inspect_err(|error| count_refused(error.status()))??;
-    let answer = match wait {
-        None => {
-            receipt.kept(services.max_wait).await.inspect_err(busy)?;
-            (StatusCode::ACCEPTED, answer)
-        }
-        Some(Wait::Stored) => match receipt.stored(services.max_wait).await.inspect_err(busy)? {
-            Stored::NotYet => (StatusCode::ACCEPTED, answer),
-            Stored::Yes { dead_letters } => (StatusCode::OK, Accepted { dead_letters, ..answer }),
-        },
-    };
-    counter!(meters::SPANS_ACCEPTED).increment(answer.1.accepted as u64);
-    Ok((answer.0, Json(answer.1)).into_response())
-}
-
-/// Hands the spans on, if they are to be taken.
-fn submit(
-    pipeline: &Pipeline,
-    Decoded { spans, rejected }: Decoded,
-    atomic: bool,
-    awaited: bool,
-) -> Result<(Receipt, Accepted), ApiError> {
-    let accepted = spans.len();
-    for rejected in &rejected {
-        tracing::debug!(index = rejected.index, field = rejected.field, reason = rejected.reason, "span rejected");
-    }
-    counter!(meters::SPANS_REJECTED, "reason" => "invalid").increment(rejected.len() as u64);
-    if atomic && !rejected.is_empty() {
-        let all = rejected.len() + accepted;
-        let detail = format!("{} of {all} spans cannot be taken, so none is (atomic)", rejected.len());
-        return Err(ApiError::rejected(detail, rejected));
-    }
-    if spans.is_empty() && !rejected.is_empty() {
-        return Err(ApiError::rejected("none of the spans can be taken", rejected));
-    }
-    let receipt = pipeline.submit(spans, awaited).inspect_err(busy)?;
-    let sampled = receipt.sampled();
-    Ok((receipt, Accepted { accepted: accepted.saturating_sub(sampled), rejected, sampled, ..Accepted::default() }))
-}
-
-fn busy(_: &Busy) {
-    counter!(meters::REQUESTS_REFUSED, "reason" => "busy").increment(1);
-}
-
-/// Bytes that the body is known to have, 0 when it does not say.
-fn announced(body: &Body) -> usize {
-    usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)
-}
-
-fn count_refused(status: StatusCode) {
-    let reason = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-        StatusCode::SERVICE_UNAVAILABLE => "busy",
-        _ => "undecodable",
-    };
-    counter!(meters::REQUESTS_REFUSED, "reason" => reason).increment(1);
+    let Taken { disabled, accepted, rejected, sampled, stored } = taken.await?;
+    let status = if stored.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let dead_letters = stored.unwrap_or_default();
+    Ok((status, Json(Accepted { accepted, rejected, dead_letters, sampled, disabled })).into_response())
 }

@@ -1,9 +1,12 @@
 //! The handlers, one file per subject.
 
 pub mod executions;
+pub mod grpc;
 pub mod health;
 pub mod ingest;
 pub mod levers;
+pub mod otlp;
 pub mod pins;
 pub mod traces;
 pub mod waterfall;
+pub mod zipkin;

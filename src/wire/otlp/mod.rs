@@ -13,6 +13,7 @@
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>, opentelemetry-proto 1.11.
 
+pub mod answer;
 mod encode;
 mod json;
 mod map;

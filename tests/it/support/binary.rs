@@ -38,6 +38,7 @@ impl Server {
             .current_dir(folder)
             .args(["--port", &port.to_string()])
             .env("TRACEFALL__TELEMETRY__FORMAT", "json")
+            .env("TRACEFALL__SERVER__GRPC_PORT", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

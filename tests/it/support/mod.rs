@@ -29,6 +29,7 @@ pub struct TestServer {
 pub fn settings(folder: &TempDir) -> Settings {
     let mut settings = Settings::default();
     settings.server.port = 0;
+    settings.server.grpc_port = 0;
     settings.store.data_dir = folder.path().join("data");
     settings
 }
@@ -69,6 +70,10 @@ impl TestServer {
 
     pub fn address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.running.grpc_address().unwrap()
     }
 
     pub fn url(&self, path: &str) -> String {
