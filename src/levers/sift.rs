@@ -72,9 +72,13 @@ impl Sift {
                 Verdict::Dropped(..) if whole_span.status.is_terminal() && before.is_none() => {}
                 Verdict::Dropped(..) => self.aside.put(whole.unwrap_or(span)),
                 Verdict::Free | Verdict::Spared(..) => {
-                    // It stays aside until its time is over: a request that is refused for want of room comes again.
                     kept.extend(before);
                     kept.push(span);
+                    // It stays aside until its time is over: a request that is refused for want of room comes again, and a
+                    // later word about a span that failed belongs to it.
+                    if let Some(whole) = whole {
+                        self.aside.put(whole);
+                    }
                 }
             }
         }

@@ -131,7 +131,7 @@ pub struct Tasks {
     writers: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     upkeep: JoinHandle<()>,
-    spread: JoinHandle<()>,
+    spread: Option<JoinHandle<()>>,
     refill: Option<JoinHandle<()>>,
 }
 
@@ -197,7 +197,8 @@ impl Pipeline {
             writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
             settler: tokio::spawn(settler.run()),
             upkeep: tokio::spawn(upkeep.run()),
-            spread: tokio::spawn(spread.run()),
+            // What is kept nowhere, an import's for one, is nobody else's.
+            spread: care.control.is_kept().then(|| tokio::spawn(spread.run())),
         };
         let (control, store) = (care.control.clone(), store.clone());
         (Self { queue, journal, circuit, brake, guard, control, flushed, store }, tasks)
@@ -343,7 +344,9 @@ impl Pipeline {
         self.queue.close();
         self.brake.release();
         tasks.upkeep.abort();
-        tasks.spread.abort();
+        if let Some(spread) = tasks.spread {
+            spread.abort();
+        }
         if let Some(Journaled { wanted, .. }) = &self.journal {
             wanted.notify_one();
         }

@@ -132,6 +132,11 @@ impl Control {
         control
     }
 
+    /// Whether they outlive the process and are shared; the default's are not.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.path.is_some()
+    }
+
     /// Whether nothing is taken now. Costs one load, and while it is off a look at the clock.
     pub fn is_off(&self) -> bool {
         match self.0.off_until.load(Relaxed) {
@@ -159,6 +164,10 @@ impl Control {
         let (kept, counts) = sift.apply(&in_force.sieve, spans);
         if in_force.sieve.is_empty() && sift.is_idle() {
             self.0.sifting.store(false, Relaxed);
+            // There may be rules since: who put them there did so before this look, or switches it on after it.
+            if !self.in_force().sieve.is_empty() {
+                self.0.sifting.store(true, Relaxed);
+            }
         }
         drop(sift);
         (kept, self.count(&in_force.sieve, &counts))
@@ -170,6 +179,9 @@ impl Control {
     /// # Errors
     /// [`NotChanged`]: nothing is changed.
     pub async fn change(&self, body: Vec<u8>, if_match: Option<String>, by: Arc<str>) -> Result<View, NotChanged> {
+        let mut shared = self.0.shared.subscribe();
+        // One that does not even have what was before is away.
+        let may_share = self.is_kept() && *shared.borrow() == self.in_force().levers.tag();
         let control = self.clone();
         let changing = tokio::task::spawn_blocking(move || control.change_now(&body, if_match.as_deref(), &by));
         let tag = changing.await.map_err(|error| {
@@ -177,8 +189,7 @@ impl Control {
             NotChanged::Broken
         })??;
         self.0.wanted.notify_one();
-        if self.0.path.is_some() {
-            let mut shared = self.0.shared.subscribe();
+        if may_share {
             // Told or not, the change is in force; the answer says which.
             let _ = tokio::time::timeout(SHARE_PATIENCE, shared.wait_for(|shared| *shared == tag)).await;
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{PATH, span};
-use crate::support::binary::{Server, tracefall};
+use crate::support::binary::{Server, run, tracefall};
 use crate::support::psql::Database;
 use crate::support::{client, json};
 
@@ -171,4 +171,25 @@ async fn a_change_is_in_the_log_with_who_and_what_and_without_the_key() {
         assert!(line.contains(part), "{part}: {line}");
     }
     assert!(!log.contains(secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_are_not_concerned() {
+    let Some(database) = Database::new("levers_import") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |command| {
+        command.env("DATABASE_URL", database.url());
+    });
+    pull(&server, &json!({"enabled": false, "rules": [{"action": "off"}]})).await;
+    until(&server, |view| view["keeping"]["store"] == "ok").await;
+    database.sql(
+        "CREATE TABLE public.history AS SELECT gen_random_uuid() AS trace_id, gen_random_uuid() AS span_id, \
+         'o' AS operation, now() AS started_at, now() AS completed_at FROM generate_series(1, 20)",
+    );
+    let mut command = tracefall();
+    command.current_dir(folder.path()).args(["import", "--from-table", "public.history"]);
+    command.env("DATABASE_URL", database.url()).env("TRACEFALL_FROM_URL", database.url());
+    let output = run(&mut command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(database.sql("SELECT count(*) FROM tracefall.trace_spans").trim(), "20");
 }
