@@ -8,7 +8,6 @@ use crate::sizing::{human_bytes, human_count, usable};
 
 /// Full days that growth is taken from, at most.
 const GROWTH_DAYS: usize = 7;
-const FULL_IN_WARN_DAYS: f64 = 30.0;
 const FULL_IN_FAIL_DAYS: f64 = 7.0;
 const DISK_WARN_PERCENT: u64 = 10;
 const DISK_FAIL_PERCENT: u64 = 3;
@@ -124,11 +123,7 @@ impl Growth {
             return Finding::new("growth", State::Ok, value, limit);
         }
         let full_in = ((room - bytes) / self.bytes_per_day).max(0.0);
-        let state = match full_in {
-            days if days < FULL_IN_FAIL_DAYS => State::Fail,
-            days if days < FULL_IN_WARN_DAYS => State::Warn,
-            _ => State::Warn,
-        };
+        let state = if full_in < FULL_IN_FAIL_DAYS { State::Fail } else { State::Warn };
         let fits = (f64::from(completed_days) * room * 0.9 / level).floor().max(1.0);
         Finding::new("growth", state, format!("{grows}; full in {full_in:.0} days"), limit)
             .fix(Fix::setting("retention.completed_days", &format!("{fits:.0}")))

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{executions, health, ingest, levers, pins, traces, waterfall};
+use crate::http::routes::{doctor, executions, health, ingest, levers, pins, traces, waterfall};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +21,7 @@ use crate::http::routes::{executions, health, ingest, levers, pins, traces, wate
         pins::list,
         levers::show,
         levers::change,
+        doctor::report,
         health::healthz,
         health::readyz,
         health::metrics,

@@ -3,7 +3,11 @@
 //!
 //! What a store holds at this moment is [`crate::store`]'s; how it is shown is [`crate::render`]'s.
 
+mod plan;
+
 use serde::Serialize;
+
+pub use plan::{Assumptions, Plan, StorePlan, plan};
 
 use crate::settings::retention::{RetentionSettings, StorageSettings};
 
