@@ -123,14 +123,26 @@ pub struct History {
     pub missing_tables: Vec<String>,
 }
 
-/// Connections of clients to the server, ours at this moment not counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Connections of clients, those that look not counted, against the limit that is nearest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Connections {
+    pub scope: Scope,
+    /// Of the database or the role whose limit it is.
+    pub name: String,
     pub used: u64,
-    /// Of these, by this service.
+    /// Of all, those of services like this.
     pub ours: u64,
-    /// That a role without privileges may have.
     pub limit: u64,
+}
+
+/// Whose limit a limit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The server's `max_connections`, less those that only superusers may have.
+    Server,
+    Database,
+    Role,
 }
 
 /// What pg_stat_statements tells.

@@ -1,6 +1,6 @@
 //! What the server has to do: connections, slow statements, and what a commit takes.
 
-use super::facts::{Bench, Connections, Known, PostgresFacts, Statements, median};
+use super::facts::{Bench, Connections, Known, PostgresFacts, Scope, Statements, median};
 use super::{Finding, Fix, SLOW_STATEMENT_MS, State, human_ms, quoted};
 
 const CONNECTIONS_WARN_PERCENT: u64 = 80;
@@ -14,21 +14,29 @@ pub(super) fn judge(facts: &PostgresFacts, findings: &mut Vec<Finding>) {
 }
 
 fn connections(known: &Known<Connections>) -> Finding {
-    let limit = "below 80 % of max_connections";
+    let limit = "below 80 % of the nearest limit";
     match known {
         Err(why) => Finding::unknown("connections", why, limit),
-        Ok(Connections { used, ours, limit: most }) => {
+        Ok(Connections { scope, name, used, ours, limit: most }) => {
             let percent = used * 100 / (*most).max(1);
             let state = match percent {
                 CONNECTIONS_FAIL_PERCENT.. => State::Fail,
                 CONNECTIONS_WARN_PERCENT.. => State::Warn,
                 _ => State::Ok,
             };
-            let value = format!("{used} of {most} in use ({percent} %), {ours} by Tracefall");
-            Finding::new("connections", state, value, limit).fix_unless_ok(Fix::sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND pid <> pg_backend_pid() \
-                 AND application_name <> 'tracefall'  -- or: ALTER SYSTEM SET max_connections = 200, and a restart",
-            ))
+            let (whose, raised) = (quoted(name), most.saturating_mul(2));
+            let (of, fix) = match scope {
+                Scope::Server => (
+                    "the server's max_connections".to_owned(),
+                    format!("ALTER SYSTEM SET max_connections = {raised}  -- then restart the server"),
+                ),
+                Scope::Database => {
+                    (format!("the database {name}"), format!("ALTER DATABASE {whose} CONNECTION LIMIT {raised}"))
+                }
+                Scope::Role => (format!("the role {name}"), format!("ALTER ROLE {whose} CONNECTION LIMIT {raised}")),
+            };
+            let value = format!("{used} of {most} in use ({percent} %), the limit of {of}; {ours} by Tracefall");
+            Finding::new("connections", state, value, limit).fix_unless_ok(Fix::sql(fix))
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{self, Look, Probe, StoreError};
 #[derive(Clone)]
 pub struct Doctor {
     probe: Arc<dyn Probe>,
-    settings: Settings,
+    settings: Arc<Settings>,
     clock: Clock,
 }
 
@@ -44,7 +44,7 @@ impl Doctor {
     /// # Errors
     /// [`StoreError::Other`] if the settings name no store.
     pub fn new(settings: &Settings, clock: Clock) -> Result<Self, StoreError> {
-        Ok(Self { probe: store::probe(&settings.store)?, settings: settings.clone(), clock })
+        Ok(Self { probe: store::probe(&settings.store)?, settings: Arc::new(settings.clone()), clock })
     }
 
     /// All findings. Ends within a minute, however the store behaves, unless it looks `deep`. `tell` hears what is being

@@ -263,11 +263,18 @@ impl PostgresProbe {
     async fn connections(&self, line: &mut Line) -> Result<Connections> {
         // Of others' sessions a role without privileges sees little; that they are there it does see.
         line.one(&format!(
-            "SELECT count(*) FILTER (WHERE application_name IS DISTINCT FROM '{NAME}') AS used, \
-             count(*) FILTER (WHERE application_name = 'tracefall') AS ours, \
-             current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint AS \
-             \"limit\" FROM pg_catalog.pg_stat_activity \
-             WHERE datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'"
+            "WITH held AS (SELECT usename, datname, application_name FROM pg_catalog.pg_stat_activity \
+             WHERE datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend' \
+             AND application_name IS DISTINCT FROM '{NAME}'), \
+             limits (scope, name, used, \"limit\") AS ( \
+             SELECT 'server', '', (SELECT count(*) FROM held), \
+             current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint \
+             UNION ALL SELECT 'database', datname::text, (SELECT count(*) FROM held AS h WHERE h.datname = d.datname), \
+             datconnlimit FROM pg_catalog.pg_database AS d WHERE datname = current_database() \
+             UNION ALL SELECT 'role', rolname::text, (SELECT count(*) FROM held WHERE usename = rolname), \
+             rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user) \
+             SELECT *, (SELECT count(*) FROM held WHERE application_name = 'tracefall') AS ours \
+             FROM limits WHERE \"limit\" > 0 ORDER BY used::float8 / \"limit\" DESC, scope DESC LIMIT 1"
         ))
         .await
     }
