@@ -112,6 +112,9 @@ pub struct Reached {
     pub missing_rights: Known<Vec<String>>,
 }
 
+/// How a missing right begins that only the owner of the tables has.
+pub const OWNERSHIP: &str = "ownership of";
+
 /// The schema's migrations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {

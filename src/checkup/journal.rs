@@ -14,8 +14,13 @@ const DEFAULT_MAX_BYTES: u64 = 8 << 30;
 pub(super) fn judge(facts: Option<&JournalFacts>, findings: &mut Vec<Finding>) {
     let Some(facts) = facts else {
         findings.push(
-            Finding::new("journal", State::Warn, "switched off: a killed process loses what the store has not", "switched on")
-                .fix(Fix::setting("journal.enabled", "true")),
+            Finding::new(
+                "journal",
+                State::Warn,
+                "switched off: a killed process loses what the store has not",
+                "switched on",
+            )
+            .fix(Fix::setting("journal.enabled", "true")),
         );
         return;
     };
@@ -23,9 +28,7 @@ pub(super) fn judge(facts: Option<&JournalFacts>, findings: &mut Vec<Finding>) {
     let word = shell_word(&path);
     let limit = "a directory that is ours to write";
     let directory = match &facts.writable {
-        Err(why) => {
-            Finding::new("journal", State::Fail, why, limit).fix(Fix::shell(format!("chmod -R u+rwX {word}")))
-        }
+        Err(why) => Finding::new("journal", State::Fail, why, limit).fix(Fix::shell(format!("chmod -R u+rwX {word}"))),
         Ok(()) if !facts.exists => Finding::new("journal", State::Ok, "not there yet: the service makes it", limit),
         Ok(()) => {
             let value = format!("{} segments, {}", facts.segments, human_bytes(facts.bytes as f64));

@@ -52,7 +52,9 @@ fn statements(facts: &PostgresFacts, findings: &mut Vec<Finding>) {
         ),
         Ok(Statements::NotLoaded) => findings.push(
             Finding::unknown("statements", "pg_stat_statements is made, but the server does not load it", limit).fix(
-                Fix::sql("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'  -- then restart the server"),
+                Fix::sql(
+                    "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'  -- then restart the server",
+                ),
             ),
         ),
         Ok(Statements::Counted { slow, .. }) if slow.is_empty() => {
@@ -76,11 +78,7 @@ fn statements(facts: &PostgresFacts, findings: &mut Vec<Finding>) {
 }
 
 /// What a commit takes, by trying or, else, by what the server counted.
-pub(super) fn bench(
-    tried: Option<&Known<Bench>>,
-    statements: Option<&Known<Statements>>,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) fn bench(tried: Option<&Known<Bench>>, statements: Option<&Known<Statements>>, findings: &mut Vec<Finding>) {
     let limit = "below 5 ms a commit of a span; slow from 10, too slow from 50";
     let by_bench = || Fix::shell("tracefall doctor --bench");
     let counted = match statements {

@@ -113,9 +113,8 @@ impl Growth {
         );
         let Some(room) = room else {
             let value = format!("{grows}; levels off at about {} after {completed_days} days", human_bytes(level));
-            return Finding::unknown("growth", &value, "a capacity (storage.capacity_bytes) to compare with").fix(
-                Fix::setting("storage.capacity_bytes", &format!("{:.0}", (level * 1.5 / 1e9).ceil() * 1e9)),
-            );
+            return Finding::unknown("growth", &value, "a capacity (storage.capacity_bytes) to compare with")
+                .fix(Fix::setting("storage.capacity_bytes", &format!("{:.0}", (level * 1.5 / 1e9).ceil() * 1e9)));
         };
         let limit = format!("a size that levels off below {}", human_bytes(room));
         if level < room {
@@ -163,8 +162,11 @@ pub(super) fn disk(check: &'static str, space: &Known<Space>, path: &str) -> Fin
                 _ => State::Ok,
             };
             let (free, total) = (human_bytes(*free_bytes as f64), human_bytes(*total_bytes as f64));
-            Finding::new(check, state, format!("{free} of {total} free ({percent} %)"), limit)
-                .fix_unless_ok(Fix::shell("fly volumes extend <volume> --size <GB>  # elsewhere: a larger disk, or store.data_dir on another"))
+            Finding::new(check, state, format!("{free} of {total} free ({percent} %)"), limit).fix_unless_ok(
+                Fix::shell(
+                    "fly volumes extend <volume> --size <GB>  # elsewhere: a larger disk, or store.data_dir on another",
+                ),
+            )
         }
     };
     finding.about(path)

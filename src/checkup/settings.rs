@@ -9,7 +9,9 @@ pub(super) fn judge(settings: &Settings) -> Vec<Finding> {
         return vec![Finding::new("settings", State::Ok, "nothing is doubtful", "no warning")];
     }
     let finding = |key: &str, text: &str| {
-        Finding::new("settings", State::Warn, format!("{key} {text}"), "no warning").about(key).fix(fix(settings, key, text))
+        Finding::new("settings", State::Warn, format!("{key} {text}"), "no warning")
+            .about(key)
+            .fix(fix(settings, key, text))
     };
     warnings.iter().map(|warning| finding(&warning.key, &warning.text)).collect()
 }
@@ -43,10 +45,7 @@ fn fix(settings: &Settings, key: &str, text: &str) -> Option<Fix> {
 /// What begins such a URL: its password is not known here.
 fn without_parameter(url: &str, name: &str) -> String {
     let Some((place, parameters)) = url.split_once('?') else { return url.to_owned() };
-    let kept: Vec<&str> = parameters
-        .split('&')
-        .filter(|parameter| parameter.split('=').next() != Some(name))
-        .collect();
+    let kept: Vec<&str> = parameters.split('&').filter(|parameter| parameter.split('=').next() != Some(name)).collect();
     if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
 }
 

@@ -32,9 +32,8 @@ fn apply(settings: &mut Settings, fix: &Fix) {
 
 #[test]
 fn each_warning_of_the_settings_goes_when_its_fix_is_applied() {
-    let mut settings = on(
-        "postgres://u:hunter2@ep-x-pooler.eu.aws.neon.tech/d?channel_binding=require&application_name=x",
-    );
+    let mut settings =
+        on("postgres://u:hunter2@ep-x-pooler.eu.aws.neon.tech/d?channel_binding=require&application_name=x");
     settings.store.read_url = Some(DatabaseUrl::new("postgres://u:hunter2@db.example.com/d"));
     let mut fsync = Settings::default();
     fsync.journal.fsync = Fsync::Always;
@@ -74,7 +73,7 @@ fn sqlite(contents: Known<Contents>, space: Known<Space>) -> Facts {
         }),
         space,
         writable: Ok(()),
-        history: Ok(History { known: vec![], applied: vec![1], altered: vec![], missing_tables: vec![] }),
+        history: Ok(History { known: vec![(1, "spans".into())], applied: vec![1], altered: vec![], missing_tables: vec![] }),
         contents,
         damage: None,
     };

@@ -1,7 +1,7 @@
 //! The ways into a PostgreSQL store: whether they lead there, how long that takes, what stands between, and what each
 //! role may do.
 
-use super::facts::{Known, PostgresFacts, Reached, Trouble, Use, Way, median};
+use super::facts::{Known, OWNERSHIP, PostgresFacts, Reached, Trouble, Use, Way, median};
 use super::{Finding, Fix, State, human_ms, quoted, shell_word};
 
 const ROUND_TRIP_WARN_MS: f64 = 20.0;
@@ -84,12 +84,8 @@ fn latency(way: &Way, reached: &Reached) -> Finding {
         ms if ms >= ROUND_TRIP_WARN_MS => State::Warn,
         _ => State::Ok,
     };
-    let value = format!(
-        "median {}, most {} of {} round trips",
-        human_ms(middle),
-        human_ms(most),
-        reached.round_trips_ms.len()
-    );
+    let value =
+        format!("median {}, most {} of {} round trips", human_ms(middle), human_ms(most), reached.round_trips_ms.len());
     Finding::new("latency", state, value, limit).about(about(way)).fix_unless_ok(Fix::words(
         "run the service in the region of its database (on Fly.io: fly regions list, then fly scale count 1 --region …), \
          and write to the direct host",
@@ -158,9 +154,6 @@ fn lacking(way: &Way, reached: &Reached, missing: &[String], facts: &PostgresFac
     Finding::new("grants", State::Fail, value, "what its uses need").fix(fix)
 }
 
-/// How a missing right begins that only the owner of the tables has.
-pub const OWNERSHIP: &str = "ownership of";
-
 fn owner(owner: &Known<Option<String>>) -> &str {
     owner.as_ref().ok().and_then(|owner| owner.as_deref()).unwrap_or("<the schema's owner>")
 }
@@ -190,7 +183,9 @@ fn version(way: &Way, reached: &Reached) -> Finding {
     let state = if reached.version_number < OLDEST_VERSION { State::Fail } else { State::Ok };
     Finding::new("version", state, format!("PostgreSQL {}", reached.version), "PostgreSQL 14 or newer")
         .about(&way.host)
-        .fix_unless_ok(Fix::words("upgrade the server to PostgreSQL 14 or newer (pg_upgrade, or the provider's console)"))
+        .fix_unless_ok(Fix::words(
+            "upgrade the server to PostgreSQL 14 or newer (pg_upgrade, or the provider's console)",
+        ))
 }
 
 fn clock(reached: &Reached) -> Finding {

@@ -117,7 +117,7 @@ pub enum CliError {
     Client(#[from] client::ClientError),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
-    #[error("{0} {} failed: the lines above say what heals {}", if *.0 == 1 { "finding" } else { "findings" }, if *.0 == 1 { "it" } else { "them" })]
+    #[error("findings that fail: {0}; the lines above say what heals them")]
     Unwell(usize),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),

@@ -143,7 +143,7 @@ fn size(text: &str) -> Result<u64, String> {
     let unit = text[text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..].to_ascii_uppercase();
     let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor).ok_or_else(wrong)?;
     let bytes = digits.parse::<f64>().map_err(|_| wrong())? * factor;
-    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -162,9 +162,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in
-            [("500MB", 500_000_000), ("0.5 GB", 500_000_000), ("8GiB", 8 << 30), ("1000000", 1_000_000), ("1tb", 1_000_000_000_000)]
-        {
+        for (text, bytes) in [
+            ("500MB", 500_000_000),
+            ("0.5 GB", 500_000_000),
+            ("8GiB", 8 << 30),
+            ("1000000", 1_000_000),
+            ("1tb", 1_000_000_000_000),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "GB", "5 parsecs", "-1GB", "0", "1e40", "NaN"] {

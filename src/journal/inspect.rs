@@ -84,9 +84,13 @@ mod tests {
         assert!(!folder.path().join("a").exists());
 
         std::fs::create_dir_all(&directory).unwrap();
-        for (name, bytes) in
-            [("000000000007.seg", 10), ("000000000008.zst", 20), ("000000000009.seg", 40), ("000000000003.damaged", 5), ("lock", 3)]
-        {
+        for (name, bytes) in [
+            ("000000000007.seg", 10),
+            ("000000000008.zst", 20),
+            ("000000000009.seg", 40),
+            ("000000000003.damaged", 5),
+            ("lock", 3),
+        ] {
             std::fs::write(directory.join(name), vec![0; bytes]).unwrap();
         }
         let facts = inspect(&directory, 100);

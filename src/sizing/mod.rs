@@ -126,7 +126,9 @@ pub fn forecast(traffic: Traffic, cost: Cost, stay: Stay, room: Option<f64>) -> 
         span_bytes,
         rollup_bytes,
         level_bytes: span_bytes + rollup_bytes,
-        full_in_days: room.filter(|room| *room < span_bytes + rollup_bytes).map(|room| reached(total_after, room, level)),
+        full_in_days: room
+            .filter(|room| *room < span_bytes + rollup_bytes)
+            .map(|room| reached(total_after, room, level)),
     }
 }
 

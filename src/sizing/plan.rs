@@ -62,12 +62,7 @@ pub fn plan(of: &Assumptions) -> Plan {
         let verdict = verdict(store, &as_set, of.capacity_bytes, fits.as_ref());
         StorePlan { store, cost: *cost, cost_source: source.clone(), forecasts, as_set: of.stay, fits, verdict }
     });
-    Plan {
-        traffic: of.traffic,
-        capacity_bytes: of.capacity_bytes,
-        usable_bytes: room,
-        stores: stores.collect(),
-    }
+    Plan { traffic: of.traffic, capacity_bytes: of.capacity_bytes, usable_bytes: room, stores: stores.collect() }
 }
 
 /// In one sentence.

@@ -35,7 +35,7 @@ pub struct Parameters {
 )]
 pub async fn report(
     State(services): State<Services>,
-    MayAdminister(_): MayAdminister,
+    _: MayAdminister,
     Query(parameters): Query<Parameters>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

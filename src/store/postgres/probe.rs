@@ -13,12 +13,11 @@ use tokio::time::timeout;
 
 use super::maintenance::{MIGRATIONS, digest};
 use super::{Schema, failed, options, store};
-use crate::checkup::OWNERSHIP;
-use crate::checkup::facts::{
-    Bench, Connections, Contents, DaySpans, ForeignIndex, History, Known, PostgresFacts, Reached, SlowStatement,
-    Statements, StoreFacts, TableSize, Use, Way,
-};
 use crate::checkup::SLOW_STATEMENT_MS;
+use crate::checkup::facts::{
+    Bench, Connections, Contents, DaySpans, ForeignIndex, History, Known, OWNERSHIP, PostgresFacts, Reached,
+    SlowStatement, Statements, StoreFacts, TableSize, Use, Way,
+};
 use crate::model::span::Span;
 use crate::model::time::UnixNanos;
 use crate::settings::DatabaseUrl;
@@ -333,13 +332,11 @@ impl PostgresProbe {
         let ours: HashSet<&str> = MIGRATIONS.iter().flat_map(|(_, _, up, _)| index_names(up)).collect();
         Ok(indexes.into_iter().filter(|index| !index.valid || !ours.contains(index.name.as_str())).collect())
     }
-
 }
 
 #[async_trait]
 impl Probe for PostgresProbe {
     async fn examine(&self, look: &Look<'_>) -> StoreFacts {
-        let away = || Err("the database is not reached".to_owned());
         let mut facts = PostgresFacts {
             schema: self.schema.name.clone(),
             ways: Vec::new(),
@@ -444,7 +441,7 @@ impl Line {
         let half = begun.elapsed() / 2;
         let micros: i128 =
             text.parse().map_err(|_| StoreError::Other { doing: DOING, source: "no time came".into() })?;
-        let ours = i128::from(before.as_u64()) / 1_000 + half.as_micros().cast_signed() as i128;
+        let ours = i128::from(before.as_u64()) / 1_000 + half.as_micros().cast_signed();
         Ok(((micros - ours) as f64 / 1_000.0, ms(half)))
     }
 
@@ -525,6 +522,10 @@ fn day(digits: &str) -> Option<u32> {
     let date = (digits.len() == 8).then(|| Some((digits.get(..4)?, digits.get(4..6)?, digits.get(6..)?)))??;
     let text = format!("{}-{}-{}T00:00:00Z", date.0, date.1, date.2);
     Some(UnixNanos::parse_rfc3339(&text).ok()?.day())
+}
+
+fn away<T>() -> Known<T> {
+    Err("the database is not reached".to_owned())
 }
 
 /// The names of the indexes that a migration makes.

@@ -124,7 +124,8 @@ impl Postgres {
         let write = async {
             let begun = Instant::now();
             let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
-            let written = BatchWrite { store: self, work: &mut work, careful: false, met: false }.run(batch, today).await;
+            let written =
+                BatchWrite { store: self, work: &mut work, careful: false, met: false }.run(batch, today).await;
             let took = begun.elapsed();
             work.rollback().await;
             written.map(|_| took)

@@ -12,9 +12,7 @@ use tokio::time::timeout;
 use super::maintenance::MIGRATIONS;
 use super::tables::Table;
 use super::{Sqlite, connecting, failed, store};
-use crate::checkup::facts::{
-    Bench, Contents, DaySpans, History, Known, SqliteFacts, SqliteFile, StoreFacts, Trouble,
-};
+use crate::checkup::facts::{Bench, Contents, DaySpans, History, Known, SqliteFacts, SqliteFile, StoreFacts, Trouble};
 use crate::model::span::Span;
 use crate::settings::store::SqliteSettings;
 use crate::store::error::Cause;
@@ -53,14 +51,15 @@ impl SqliteProbe {
         Self { path, settings }
     }
 
-    async fn open(&self) -> Result<SqliteConnection, Trouble> {
+    async fn open(&self) -> std::result::Result<SqliteConnection, Trouble> {
         if let Err(error) = std::fs::metadata(&self.path) {
             let cause = if error.kind() == std::io::ErrorKind::NotFound { "missing" } else { "file" };
             return Err(Trouble { cause, reason: format!("{}: {error}", self.path.display()) });
         }
         // With a log somebody has it open, or has left it so; without one, opening it would make one.
         let at_rest = !beside(&self.path, "-wal").exists();
-        let options: SqliteConnectOptions = connecting(&self.path, &self.settings, 8 << 20).read_only(true).immutable(at_rest);
+        let options: SqliteConnectOptions =
+            connecting(&self.path, &self.settings, 8 << 20).read_only(true).immutable(at_rest);
         let mut connection = options.connect().await.map_err(|error| trouble(&failed(DOING)(error)))?;
         // Opening alone reads nothing: a file that is no database is found out here.
         match number(&mut connection, "SELECT count(*) FROM sqlite_schema").await {
@@ -216,7 +215,8 @@ impl Probe for SqliteProbe {
 
 async fn history(connection: &mut SqliteConnection) -> Result<History> {
     let rows = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'").fetch_all(&mut *connection).await;
-    let names = rows.and_then(|rows| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<sqlx::Result<Vec<_>>>());
+    let names =
+        rows.and_then(|rows| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<sqlx::Result<Vec<_>>>());
     let names = names.map_err(failed(DOING))?;
     let known = MIGRATIONS.iter().map(|(version, name, ..)| (*version, (*name).to_owned())).collect();
     let mut history = History { known, applied: Vec::new(), altered: Vec::new(), missing_tables: Vec::new() };

@@ -19,8 +19,11 @@ fn the_exit_code_is_1_where_a_finding_fails_and_0_where_none_does() {
     let (code, out, err) = doctor(&[]);
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(out.contains("✗ reachability") && out.contains("run: tracefall migrate up"), "{out}");
-    assert!(err.contains("1 finding failed: the lines above say what heals it"), "{err}");
-    assert!(!out.contains('\u{1b}') && !err.contains('\r'), "neither colours nor progress but on a terminal: {out}{err}");
+    assert!(err.contains("findings that fail: 1; the lines above say what heals them"), "{err}");
+    assert!(
+        !out.contains('\u{1b}') && !err.contains('\r'),
+        "neither colours nor progress but on a terminal: {out}{err}"
+    );
     assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is made");
 
     assert!(run(tracefall().current_dir(folder.path()).args(["migrate", "up"])).status.success());
@@ -50,8 +53,10 @@ fn a_service_that_runs_is_no_trouble() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_answers_the_same_to_its_administrator() {
     let server = TestServer::start().await;
-    server.store(&serde_json::json!([{"trace_id": "1".repeat(32), "span_id": "1", "service": "s", "operation": "o",
-        "started_at": "2026-01-05T10:00:00Z", "duration_ms": 1}])).await;
+    server
+        .store(&serde_json::json!([{"trace_id": "1".repeat(32), "span_id": "1", "service": "s", "operation": "o",
+        "started_at": "2026-01-05T10:00:00Z", "duration_ms": 1}]))
+        .await;
     let report = server.read("/v1/admin/doctor").await;
     let checks: Vec<&str> =
         report["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap()).collect();

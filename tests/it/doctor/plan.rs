@@ -25,7 +25,9 @@ fn plan(arguments: &[&str], change: impl FnOnce(&mut std::process::Command)) -> 
 fn the_defaults_are_22_500_spans_a_day_on_both_stores() {
     let (ok, out, err) = plan(&["--capacity", "500MB"], |_| {});
     assert!(ok, "{err}");
-    for words in ["4 500 traces, 22 500 spans a day; room: 500 MB", "PostgreSQL: ", "SQLite: ", "30 days *", "full after"] {
+    for words in
+        ["4 500 traces, 22 500 spans a day; room: 500 MB", "PostgreSQL: ", "SQLite: ", "30 days *", "full after"]
+    {
         assert!(out.contains(words), "{words}: {out}");
     }
     let (_, out, _) = plan(&["--json", "--store", "postgres", "--jobs-per-day", "100"], |_| {});
@@ -38,7 +40,9 @@ fn the_defaults_are_22_500_spans_a_day_on_both_stores() {
 #[test]
 fn capacity_and_retention_are_the_settings_unless_flags_say_otherwise() {
     let set = |command: &mut std::process::Command| {
-        command.env("TRACEFALL__STORAGE__CAPACITY_BYTES", "2000000000").env("TRACEFALL__RETENTION__COMPLETED_DAYS", "12");
+        command
+            .env("TRACEFALL__STORAGE__CAPACITY_BYTES", "2000000000")
+            .env("TRACEFALL__RETENTION__COMPLETED_DAYS", "12");
     };
     let (_, out, _) = plan(&[], set);
     assert!(out.contains("room: 2 GB (1.9 GB before") && out.contains("12 days *"), "{out}");
@@ -82,7 +86,10 @@ async fn a_store_is_measured_by_what_it_holds() {
         let plan: Value = serde_json::from_str(&out).unwrap();
         let cost = &plan["stores"][0]["cost"];
         let of = |what: &str| cost[what].as_f64().unwrap();
-        assert!((200.0..5_000.0).contains(&of("span_bytes")) && (100.0..5_000.0).contains(&of("trace_bytes")), "{cost}");
+        assert!(
+            (200.0..5_000.0).contains(&of("span_bytes")) && (100.0..5_000.0).contains(&of("trace_bytes")),
+            "{cost}"
+        );
         assert!(plan["stores"][0]["cost_source"].as_str().unwrap().starts_with("measured: 4000 spans of 50"), "{out}");
         store.maintenance.close().await;
     }

@@ -276,10 +276,9 @@ async fn a_database_that_takes_no_writes_is_told_and_opened_by_the_statement() {
 async fn an_index_that_nobody_reads_is_dropped_by_the_statement_and_ours_are_left_alone() {
     let Some(ward) = Ward::well("unused").await else { return };
     ward.patient.is_well("unused_indexes").await;
-    for made in [
-        "CREATE INDEX \"Mine\" ON tracefall.traces (user_id)",
-        "CREATE INDEX mine_too ON tracefall.spans (region)",
-    ] {
+    for made in
+        ["CREATE INDEX \"Mine\" ON tracefall.traces (user_id)", "CREATE INDEX mine_too ON tracefall.spans (region)"]
+    {
         ward.database.sql(made);
         let finding = ward.patient.finding("unused_indexes").await;
         is(&finding, State::Warn, "never read");
@@ -353,8 +352,15 @@ async fn growth_is_taken_from_full_days_and_a_shorter_stay_is_named_that_fits() 
     is(&ward.patient.finding("growth").await, State::Ok, "never full");
     ward.patient.is_well("capacity").await;
     // Of a tenth more than what is there, the next days have their fill.
-    let size: u64 = ward.database.sql("SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c \
-        WHERE relnamespace = 'tracefall'::regnamespace AND relkind = 'r'").trim().parse().unwrap();
+    let size: u64 = ward
+        .database
+        .sql(
+            "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class AS c \
+        WHERE relnamespace = 'tracefall'::regnamespace AND relkind = 'r'",
+        )
+        .trim()
+        .parse()
+        .unwrap();
     ward.patient.settings.storage.capacity_bytes = size * 3;
     let finding = ward.patient.finding("growth").await;
     is(&finding, State::Fail, "full in ");

@@ -97,7 +97,10 @@ async fn slow_statements_are_told_once_they_are_counted() {
     is(&finding, State::Unknown, "pg_stat_statements is not in this database");
     psql(&own.url, statement(&finding));
     patient.is_well("statements").await;
-    psql(&own.url, "SELECT count(*) FROM \"tracefall\".traces, pg_sleep(0.03); SELECT pg_sleep(0.03), count(*) FROM \"tracefall\".traces");
+    psql(
+        &own.url,
+        "SELECT count(*) FROM \"tracefall\".traces, pg_sleep(0.03); SELECT pg_sleep(0.03), count(*) FROM \"tracefall\".traces",
+    );
     let finding = patient.finding("statements").await;
     is(&finding, State::Warn, "pg_sleep");
     psql(&own.url, statement(&finding));

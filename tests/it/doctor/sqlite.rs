@@ -64,7 +64,8 @@ async fn a_file_that_is_well_has_no_finding_against_it_and_is_left_as_it_is() {
         .filter(|finding| !finding.check.ends_with("disk") && matches!(finding.state, State::Warn | State::Fail))
         .collect();
     assert!(unwell.is_empty(), "{unwell:#?}");
-    for check in ["reachability", "latency", "journal_mode", "log_size", "read_only", "integrity", "schema", "journal"] {
+    for check in ["reachability", "latency", "journal_mode", "log_size", "read_only", "integrity", "schema", "journal"]
+    {
         assert_eq!(worst(&report, check).state, State::Ok, "{check}");
     }
     assert!(files(patient.folder.path()) == before, "nothing is made and nothing is changed");
@@ -81,7 +82,10 @@ async fn writing_is_tried_and_rolled_back() {
     let before = counts();
     let report = patient.examined_with(Thoroughly { bench: true, deep: false }).await;
     let finding = worst(&report, "commit_latency");
-    assert!(finding.value.contains("a commit of one span") && finding.value.contains("in batches of 1000"), "{finding:?}");
+    assert!(
+        finding.value.contains("a commit of one span") && finding.value.contains("in batches of 1000"),
+        "{finding:?}"
+    );
     assert_eq!(counts(), before);
 }
 
@@ -114,7 +118,8 @@ async fn a_schema_that_is_missing_is_made_by_the_command() {
 async fn what_is_no_database_is_told() {
     let patient = Patient::new();
     fs::create_dir_all(&patient.settings.store.data_dir).unwrap();
-    fs::write(patient.file(), "a letter to a friend, longer than the header of a database would be. ".repeat(20)).unwrap();
+    fs::write(patient.file(), "a letter to a friend, longer than the header of a database would be. ".repeat(20))
+        .unwrap();
     is(&patient.finding("reachability").await, State::Fail, "not a database");
 }
 
