@@ -73,7 +73,12 @@ fn sqlite(contents: Known<Contents>, space: Known<Space>) -> Facts {
         }),
         space,
         writable: Ok(()),
-        history: Ok(History { known: vec![(1, "spans".into())], applied: vec![1], altered: vec![], missing_tables: vec![] }),
+        history: Ok(History {
+            known: vec![(1, "spans".into())],
+            applied: vec![1],
+            altered: vec![],
+            missing_tables: vec![],
+        }),
         contents,
         damage: None,
     };

@@ -293,7 +293,8 @@ impl PostgresProbe {
                 "SELECT left(regexp_replace(query, '\\s+', ' ', 'g'), 120) AS text, calls, mean_exec_time AS mean_ms \
                  FROM {place}.pg_stat_statements \
                  WHERE dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-                 AND query LIKE '%{schema}%' AND query NOT ILIKE 'CREATE%' AND query NOT ILIKE '%pg_stat_statements%' \
+                 AND query LIKE '%{schema}%' AND query !~* '(?n)^\\s*(create|alter|drop|vacuum|analyze|reindex)\\M' \
+                 AND query NOT ILIKE '%pg_stat_statements%' \
                  AND mean_exec_time > {SLOW_STATEMENT_MS} \
                  AND mean_exec_time / greatest(rows::float8 / greatest(calls, 1), 1) > {SLOW_STATEMENT_MS} / 10 \
                  ORDER BY total_exec_time DESC LIMIT {SLOW_STATEMENTS}"

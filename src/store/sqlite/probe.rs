@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(8);
 const READS: usize = 7;
 /// Pieces of damage that are told.
 const MAX_DAMAGE: usize = 5;
+/// SQLite's code for a file that is damaged: <https://www.sqlite.org/rescode.html#corrupt>.
+const CORRUPT: &str = "11";
 /// Tables that are always there.
 const TABLES: [&str; 11] = [
     "spans_default",
@@ -130,7 +132,13 @@ impl SqliteProbe {
     async fn damage(&self, connection: &mut SqliteConnection) -> Result<Vec<String>> {
         // Safe: our own text. It reads everything, however long that takes.
         let sql = AssertSqlSafe(format!("PRAGMA quick_check({MAX_DAMAGE})"));
-        let rows = sqlx::query(sql).fetch_all(connection).await.map_err(failed(DOING))?;
+        let rows = match sqlx::query(sql).fetch_all(connection).await {
+            // Some damage stops the reading itself.
+            Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == CORRUPT) => {
+                return Ok(vec![error.message().to_owned()]);
+            }
+            rows => rows.map_err(failed(DOING))?,
+        };
         let told = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<sqlx::Result<Vec<_>>>();
         Ok(told.map_err(failed(DOING))?.into_iter().filter(|line| line != "ok").collect())
     }
@@ -234,7 +242,7 @@ async fn history(connection: &mut SqliteConnection) -> Result<History> {
 /// Bytes of a table and its indexes. Reads all of them.
 async fn bytes_of(connection: &mut SqliteConnection, table: &str) -> Result<u64> {
     let query = sqlx::query(
-        "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate AND name IN \
+        "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE aggregate = 1 AND name IN \
          (SELECT name FROM sqlite_schema WHERE tbl_name = ? AND type IN ('table', 'index'))",
     );
     let row = query.bind(table).fetch_one(connection).await.map_err(failed(DOING))?;

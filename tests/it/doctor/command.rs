@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::binary::{Server, run, tracefall};
-use crate::support::{TestServer, json, problem};
+use crate::support::{TestServer, client, json, problem};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -37,10 +37,14 @@ fn the_exit_code_is_1_where_a_finding_fails_and_0_where_none_does() {
     assert!(doctor(&["--color", "always"]).1.contains("\u{1b}[32m✓"));
 }
 
-#[test]
-fn a_service_that_runs_is_no_trouble() {
+#[tokio::test]
+async fn a_service_that_runs_is_no_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), |_| {});
+    // Its store opens beside.
+    while json(client().get(server.url("/v1/traces"))).await.0 != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let output = run(tracefall().current_dir(folder.path()).args(["doctor", "--json"]));
     let report: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
     for finding in report["findings"].as_array().unwrap() {
