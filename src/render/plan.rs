@@ -19,12 +19,13 @@ pub fn draw(plan: &Plan, style: &Style) -> String {
     }
     line.finish(&mut text);
     for store in &plan.stores {
-        draw_store(store, style, &mut text);
+        draw_store(store, plan.capacity_bytes.is_some(), style, &mut text);
     }
     text
 }
 
-fn draw_store(plan: &StorePlan, style: &Style, text: &mut String) {
+/// `has_end`: whether there is a capacity to be spent.
+fn draw_store(plan: &StorePlan, has_end: bool, style: &Style, text: &mut String) {
     text.push('\n');
     let mut line = Line::new(style);
     line.push(Ink::Title, plan.store);
@@ -39,7 +40,7 @@ fn draw_store(plan: &StorePlan, style: &Style, text: &mut String) {
     for forecast in &plan.forecasts {
         let is_set = forecast.stay == plan.as_set;
         let ink = if is_set { Ink::Title } else { Ink::Plain };
-        row(ink, &first(&forecast.stay, is_set), &cells(forecast), style, text);
+        row(ink, &first(&forecast.stay, is_set), &cells(forecast, has_end), style, text);
     }
     text.push_str(&plan.verdict);
     text.push('\n');
@@ -49,14 +50,15 @@ fn first(stay: &Stay, is_set: bool) -> String {
     format!("{} days{}", stay.completed_days, if is_set { " *" } else { "" })
 }
 
-fn cells(of: &Forecast) -> [String; 6] {
+fn cells(of: &Forecast, has_end: bool) -> [String; 6] {
+    let never = if has_end { "never" } else { "" };
     [
         human_count(of.spans),
         human_bytes(of.span_bytes),
         human_bytes(of.rollup_bytes),
         human_bytes(of.level_bytes),
         human_bytes(of.bytes_per_day),
-        of.full_in_days.map_or("never".to_owned(), |days| format!("{days:.0} days")),
+        of.full_in_days.map_or(never.to_owned(), |days| format!("{days:.0} days")),
     ]
 }
 

@@ -37,11 +37,11 @@ pub struct Cost {
     pub trace_bytes: f64,
 }
 
-/// PostgreSQL: 581 bytes of table and 104 of indexes a span that carries 400 bytes of attributes; 149 bytes for an eighth of
-/// a settled row of `traces` (docs/benchmarks.md).
-pub const POSTGRES: Cost = Cost { span_bytes: 685.0, trace_bytes: 1_192.0 };
-/// The embedded store, by the same spans (docs/benchmarks.md).
-pub const SQLITE: Cost = Cost { span_bytes: 689.0, trace_bytes: 1_058.0 };
+/// PostgreSQL, by 80 000 spans in traces of eight, each with [`ATTRIBUTE_BYTES`] of attributes and an execution's id, stored by
+/// the service and settled (docs/sizing.md).
+pub const POSTGRES: Cost = Cost { span_bytes: 700.0, trace_bytes: 1_240.0 };
+/// The embedded store, by the same spans.
+pub const SQLITE: Cost = Cost { span_bytes: 655.0, trace_bytes: 774.0 };
 /// Bytes of attributes of the spans that [`POSTGRES`] and [`SQLITE`] were measured with.
 pub const ATTRIBUTE_BYTES: f64 = 400.0;
 
