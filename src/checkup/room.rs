@@ -52,9 +52,9 @@ fn capacity(bytes: u64, declared: Option<u64>, settings: &Settings) -> Finding {
     let size = human_bytes(bytes as f64);
     let Some(capacity) = declared else {
         let value = format!("{size}; no capacity is declared, so nobody warns and nothing stops");
-        let gigabytes = (bytes / 500_000_000 + 1) * 500_000_000 * 2;
+        let room = (bytes / 500_000_000 + 1) * 1_000_000_000;
         return Finding::unknown("capacity", &value, limit)
-            .fix(Fix::setting("storage.capacity_bytes", &gigabytes.to_string()));
+            .fix(Fix::setting("storage.capacity_bytes", &room.to_string()));
     };
     let percent = bytes as f64 * 100.0 / capacity as f64;
     let state = match percent {

@@ -25,8 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "model", "clock", "meters", "wire", "analysis", "checkup", "render", "levers", "pipeline", "query", "access",
-            "store", "journal",
+            "model", "clock", "meters", "wire", "analysis", "checkup", "render", "levers", "pipeline", "query",
+            "access", "store", "journal",
         ],
     ),
     (

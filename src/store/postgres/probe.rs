@@ -68,13 +68,13 @@ impl PostgresProbe {
         Ok(Self { location, settings: settings.postgres.clone(), ways, schema })
     }
 
-    /// Where a way leads, and the connection, if it does.
+    /// Where a way leads.
     async fn walk(
         &self,
-        (uses, key, url): &(Vec<Use>, &'static str, DatabaseUrl),
+        (uses, key, _): &(Vec<Use>, &'static str, DatabaseUrl),
+        options: &PgConnectOptions,
         look: &Look<'_>,
-    ) -> Result<(Way, Option<Line>)> {
-        let options = options(url.expose())?.application_name(NAME);
+    ) -> Way {
         let mut way = Way {
             uses: uses.clone(),
             key,
@@ -85,24 +85,15 @@ impl PostgresProbe {
             reached: Err(trouble(&silent("nobody has tried yet"))),
         };
         let begun = Instant::now();
-        let line = match self.connect(&options).await {
-            Ok(connection) => Some((connection, begun.elapsed())),
-            Err(error) => {
-                way.reached = Err(trouble(&error));
-                None
+        way.reached = match self.connect(options).await {
+            Err(error) => Err(trouble(&error)),
+            Ok(mut line) => {
+                let reached = self.arrive(&mut line, options, begun.elapsed(), uses, look).await;
+                line.close().await;
+                reached.map_err(|error| trouble(&error))
             }
         };
-        let Some((mut line, took)) = line else { return Ok((way, None)) };
-        match self.arrive(&mut line, &options, took, uses, look).await {
-            Ok(reached) => {
-                way.reached = Ok(reached);
-                Ok((way, Some(line)))
-            }
-            Err(error) => {
-                way.reached = Err(trouble(&error));
-                Ok((way, None))
-            }
-        }
+        way
     }
 
     async fn connect(&self, options: &PgConnectOptions) -> Result<Line> {
@@ -348,19 +339,26 @@ impl Probe for PostgresProbe {
             tables: away(),
             foreign_indexes: away(),
         };
-        let mut line = None;
+        let mut reached = None;
         for way in &self.ways {
             (look.tell)(&format!("looking at {}", way.1));
-            match self.walk(way, look).await {
-                Ok((way, reached)) => {
-                    facts.ways.push(way);
-                    // The administrator may see most, but one connection is enough to ask.
-                    line = line.or(reached);
+            match named(&way.2) {
+                Ok(options) => {
+                    facts.ways.push(self.walk(way, &options, look).await);
+                    let leads = facts.ways.last().is_some_and(|way| way.reached.is_ok());
+                    reached = reached.or(leads.then_some(options));
                 }
                 Err(error) => facts.history = Err(told(&error)),
             }
         }
-        let Some(mut line) = line else { return StoreFacts::Postgres(facts) };
+        let Some(options) = reached else { return StoreFacts::Postgres(facts) };
+        let mut line = match self.connect(&options).await {
+            Ok(line) => line,
+            Err(error) => {
+                facts.history = Err(told(&error));
+                return StoreFacts::Postgres(facts);
+            }
+        };
         (look.tell)("asking the catalogue");
         facts.history = self.history(&mut line).await.map_err(|error| told(&error));
         facts.connections = self.connections(&mut line).await.map_err(|error| told(&error));
@@ -374,8 +372,7 @@ impl Probe for PostgresProbe {
     }
 
     async fn measure(&self) -> Result<Contents> {
-        let options = options(self.location.read_url.expose())?.application_name(NAME);
-        let mut line = self.connect(&options).await?;
+        let mut line = self.connect(&named(&self.location.read_url)?).await?;
         let tables = self.tables(&mut line).await?;
         line.close().await;
         Ok(contents(&tables))
@@ -523,6 +520,10 @@ fn day(digits: &str) -> Option<u32> {
     let date = (digits.len() == 8).then(|| Some((digits.get(..4)?, digits.get(4..6)?, digits.get(6..)?)))??;
     let text = format!("{}-{}-{}T00:00:00Z", date.0, date.1, date.2);
     Some(UnixNanos::parse_rfc3339(&text).ok()?.day())
+}
+
+fn named(url: &DatabaseUrl) -> Result<PgConnectOptions> {
+    Ok(options(url.expose())?.application_name(NAME))
 }
 
 fn away<T>() -> Known<T> {

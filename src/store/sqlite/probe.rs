@@ -2,6 +2,7 @@
 //! made. A file that nobody has open has no log, and is read as it lies.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -91,7 +92,7 @@ impl SqliteProbe {
         })
     }
 
-    /// `exactly`: bytes by table too, which reads the whole of them.
+    /// `exactly`: rows one by one and bytes by table too, which reads the whole of them.
     async fn contents(&self, connection: &mut SqliteConnection, exactly: bool) -> Result<Contents> {
         let size = "SELECT (page_count - freelist_count) * page_size \
              FROM pragma_page_count, pragma_freelist_count, pragma_page_size";
@@ -109,7 +110,7 @@ impl SqliteProbe {
             };
             // Rows of a day are numbered as they come and go together: the last number is how many there are, at once.
             let sql = match table {
-                Table::Day(_) => format!("SELECT coalesce(max(rowid), 0) FROM {table}"),
+                Table::Day(_) if !exactly => format!("SELECT coalesce(max(rowid), 0) FROM {table}"),
                 _ => format!("SELECT count(*) FROM {table}"),
             };
             let spans = number(connection, &sql).await?;
@@ -122,8 +123,8 @@ impl SqliteProbe {
                 contents.span_bytes = Some(contents.span_bytes.unwrap_or_default() + bytes);
             }
         }
-        contents.traces = Some(number(connection, "SELECT count(*) FROM traces").await?);
         if exactly {
+            contents.traces = Some(number(connection, "SELECT count(*) FROM traces").await?);
             contents.trace_bytes = Some(bytes_of(connection, "traces").await?);
         }
         Ok(contents)
@@ -184,8 +185,8 @@ impl Probe for SqliteProbe {
             (look.tell)("reading every page of the file, which takes a while");
             facts.damage = Some(known(self.damage(&mut connection).await));
         }
-        // It only read.
-        let _ = connection.close().await;
+        // It only read; a question that was given up may still be under way.
+        let _ = timeout(Duration::from_secs(1), connection.close()).await;
         StoreFacts::Sqlite(facts)
     }
 
@@ -207,7 +208,11 @@ impl Probe for SqliteProbe {
             let source = format!("{} is not there", self.path.display()).into();
             return Err(StoreError::Unavailable { doing: DOING, cause: Cause::File, source });
         }
-        let store: std::sync::Arc<Sqlite> = store(&self.path, &self.settings);
+        if journal_mode(&self.path).map_err(io)? != "wal" {
+            let source = "the file is not in WAL mode, and opening it for writing would change that".into();
+            return Err(StoreError::Unavailable { doing: DOING, cause: Cause::File, source });
+        }
+        let store: Arc<Sqlite> = store(&self.path, &self.settings);
         let mut bench =
             Bench { single_ms: Vec::new(), batch_ms: Vec::new(), batch_spans: many.len(), commit_ms: Vec::new() };
         // The first opens the file.

@@ -38,6 +38,15 @@ fn the_defaults_are_22_500_spans_a_day_on_both_stores() {
 }
 
 #[test]
+fn the_documents_show_what_it_prints() {
+    let document = include_str!("../../../docs/sizing.md");
+    let shown = document.split("\n```\n").find(|block| block.starts_with("4 500 traces")).unwrap();
+    let (_, out, err) = plan(&["--capacity", "10GB"], |_| {});
+    assert!(out.starts_with(shown), "{out}{err}\n--\n{shown}");
+    assert!(out.contains("655 B a span, 774 B a summary") && document.contains("| 655 B |"));
+}
+
+#[test]
 fn capacity_and_retention_are_the_settings_unless_flags_say_otherwise() {
     let set = |command: &mut std::process::Command| {
         command
