@@ -148,20 +148,20 @@ pub fn usable(capacity_bytes: u64, storage: &StorageSettings) -> f64 {
     capacity_bytes as f64 * f64::from(storage.stop_percent) / 100.0
 }
 
-/// The longest stay of completed traces, and of summaries, that fit into the room with all else as it is; `None` where not
-/// even a day does.
+/// The longest stay of completed traces that fits into the room, failed ones in proportion, and summaries as long as the rest
+/// of it lets them stay, at least as long as the spans. `None` where not even a day fits.
 pub fn fitting(traffic: Traffic, cost: Cost, stay: Stay, room: f64) -> Option<Stay> {
-    let fits = |stay: &Stay| forecast(traffic, cost, *stay, None).level_bytes <= room;
-    let stays = (1..=stay.completed_days).rev().map(|days| {
-        let failed_days = if days == stay.completed_days { stay.failed_days } else { days };
-        Stay { completed_days: days, failed_days, ..stay }
-    });
-    let with_summaries = |stay: Stay| {
-        let days = [stay.rollup_days, 180, 90, 30, stay.failed_days];
-        let days = days.into_iter().filter(move |days| (stay.failed_days..=stay.rollup_days).contains(days));
-        days.map(move |rollup_days| Stay { rollup_days, ..stay })
+    let a_day_of_summaries = traffic.traces_per_day as f64 * cost.trace_bytes;
+    let of = |days: u32| {
+        let share = f64::from(days) / f64::from(stay.completed_days.max(1));
+        let failed_days = ((f64::from(stay.failed_days) * share) as u32).max(days);
+        let stay = Stay { completed_days: days, failed_days, ..stay };
+        let rest = room - forecast(traffic, cost, stay, None).span_bytes;
+        // Beyond a number's range it stays at its end.
+        let rollup_days = stay.rollup_days.min((rest / a_day_of_summaries) as u32);
+        (rest >= 0.0 && rollup_days >= failed_days).then_some(Stay { rollup_days, ..stay })
     };
-    stays.flat_map(with_summaries).find(fits)
+    (1..=stay.completed_days).rev().find_map(of)
 }
 
 /// Bytes as people read them: `512 B`, `15.4 MB`, `2 GB`; powers of ten, three digits.
