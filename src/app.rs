@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
 use crate::journal::{Journal, JournalError, Keepers};
 use crate::pipeline::{self, Care, Control, Pipeline};
-use crate::query::Queries;
+use crate::query::{Doctor, Queries};
 use crate::settings::Settings;
 use crate::settings::server::ServerSettings;
 use crate::store::{self, Store, StoreError};
@@ -123,6 +123,7 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
             let control = pipeline.control().clone();
             move || control.levers()
         }),
+        doctor: Doctor::new(settings, clock.clone())?,
         keys: Arc::new(Keys::new(&settings.access)),
         intake: Intake::new(
             settings.server.in_flight_bytes,
@@ -220,10 +221,7 @@ async fn listen_for_grpc(settings: &Settings) -> Result<Option<(SocketAddr, TcpL
 
 /// Opens the journal and starts its threads.
 async fn open_journal(settings: &Settings, clock: &Clock) -> Result<Option<(Journal, Keepers)>, AppError> {
-    if !settings.journal.enabled {
-        return Ok(None);
-    }
-    let directory = settings.journal.dir.clone().unwrap_or_else(|| settings.store.data_dir.join("journal"));
+    let Some(directory) = settings.journal.directory(&settings.store) else { return Ok(None) };
     let (of_journal, clock) = (settings.journal.clone(), clock.clone());
     let not_opened = {
         let path = directory.clone();

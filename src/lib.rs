@@ -5,7 +5,8 @@
 //!
 //! - floor 0, plain values: [`model`], [`clock`], [`meters`], [`settings`]
 //! - floor 1, pure functions: [`wire`] (bytes to spans and back), [`analysis`] (a trace to a finding), [`render`] (a
-//!   finding to text), [`demo`] (synthetic traffic and the truth about it), [`levers`] (which spans are not kept)
+//!   finding to text), [`demo`] (synthetic traffic and the truth about it), [`levers`] (which spans are not kept),
+//!   [`checkup`] (facts about a store to findings), [`sizing`] (traffic to the room that it takes)
 //! - floor 2, durable state: [`store`], the only SQL, and [`journal`], what was accepted until the store has it
 //! - floor 3: [`pipeline`] (the write path), [`query`] (the read path), [`access`] (who may)
 //! - floor 4, faces: [`http`], [`cli`]
@@ -14,6 +15,7 @@
 pub mod access;
 pub mod analysis;
 pub mod app;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod demo;
@@ -26,6 +28,7 @@ pub mod pipeline;
 pub mod query;
 pub mod render;
 pub mod settings;
+pub mod sizing;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

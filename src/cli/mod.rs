@@ -5,6 +5,7 @@ mod backup;
 mod client;
 mod config;
 mod demo;
+mod doctor;
 mod healthcheck;
 mod import;
 mod ingest;
@@ -12,6 +13,7 @@ mod keys;
 mod maintain;
 mod migrate;
 mod pin;
+mod plan;
 mod terminal;
 mod traces;
 mod waterfall;
@@ -54,6 +56,12 @@ pub enum Command {
     Migrate(migrate::Migrate),
     /// Do what the store needs now and then: a timer's form of what the service does by itself.
     Maintain(maintain::Maintain),
+    /// Look at the store and all around it, and say what heals what is not well. Changes nothing.
+    ///
+    /// Exit code 1 when a finding fails; warnings and what is unknown are none.
+    Doctor(doctor::Doctor),
+    /// Say how much room traffic will take, and when it is spent. Without flags: 22 500 spans a day.
+    Plan(plan::Plan),
     /// Keep a trace, or all of an execution, whatever its age.
     Pin(pin::Pin),
     /// Let a pinned trace go when its age says so.
@@ -109,6 +117,8 @@ pub enum CliError {
     Client(#[from] client::ClientError),
     #[error("{0}")]
     Demo(#[from] demo::DemoError),
+    #[error("findings that fail: {0}; the lines above say what heals them")]
+    Unwell(usize),
     #[error("cannot write the answer: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -152,6 +162,8 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Demo(command) => command.run().await,
         Command::Migrate(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Maintain(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Doctor(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Plan(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Pin(command) => command.pin().await,
         Command::Unpin(command) => command.unpin().await,
         Command::Pins(command) => command.run().await,

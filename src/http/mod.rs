@@ -27,7 +27,7 @@ use tower_http::cors::CorsLayer;
 use crate::access::Keys;
 use crate::clock::Clock;
 use crate::pipeline::Pipeline;
-use crate::query::Queries;
+use crate::query::{Doctor, Queries};
 
 pub use body::Intake;
 use error::ApiError;
@@ -37,6 +37,7 @@ use error::ApiError;
 pub struct Services {
     pub pipeline: Pipeline,
     pub queries: Queries,
+    pub doctor: Doctor,
     pub keys: Arc<Keys>,
     pub intake: Intake,
     pub clock: Clock,
@@ -73,6 +74,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/traces/{trace_id}/pin", put(routes::pins::pin).delete(routes::pins::unpin))
         .route("/v1/pins", get(routes::pins::list))
         .route("/v1/admin/ingest", get(routes::levers::show).put(routes::levers::change))
+        .route("/v1/admin/doctor", get(routes::doctor::report))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(method_not_allowed)

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
+use crate::http::routes::{doctor, executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use crate::http::routes::{executions, health, ingest, levers, otlp, pins, traces
         pins::list,
         levers::show,
         levers::change,
+        doctor::report,
         health::healthz,
         health::readyz,
         health::metrics,

@@ -75,6 +75,7 @@ pub mod codec;
 mod compress;
 mod disk;
 pub mod format;
+mod inspect;
 mod keepers;
 mod ledger;
 pub mod lock;
@@ -94,6 +95,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use format::Record;
+pub use inspect::{inspect, space};
 pub use keepers::Keepers;
 pub use open::{Opened, Options};
 pub use reader::{Backlog, Reader, Stored};

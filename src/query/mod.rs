@@ -1,6 +1,7 @@
 //! The read path: one file per question, each load -> analyse -> answer. Answers are what HTTP, CLI and every later face
 //! hand out; none of them has another truth.
 
+mod checkup;
 mod execution;
 mod pins;
 mod trace;
@@ -19,6 +20,7 @@ use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::store::{Detail, Pins, StoreError, TraceReader, TraceRows};
 
+pub use checkup::{Doctor, Thoroughly};
 pub use execution::Execution;
 pub use pins::PinList;
 pub use trace::TraceSpans;

@@ -1,9 +1,12 @@
 //! Findings as text for a terminal. Pure: the caller says how wide it is and whether it knows colours.
 //!
-//! Owns what a reader sees: columns, bars, marks, colours. Leaves what is true to [`crate::analysis`]. Text of traced
+//! Owns what a reader sees: columns, bars, marks, colours. Leaves what is true to [`crate::analysis`],
+//! [`crate::checkup`] and [`crate::sizing`]. Text of traced
 //! programs passes [`text::fit`], so no escape sequence of theirs reaches the terminal.
 
 pub mod bar;
+pub mod checkup;
+pub mod plan;
 pub mod text;
 pub mod traces;
 pub mod waterfall;

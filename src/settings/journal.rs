@@ -53,6 +53,11 @@ impl Default for JournalSettings {
 }
 
 impl JournalSettings {
+    /// Where it is; `None` where there is none.
+    pub fn directory(&self, store: &StoreSettings) -> Option<PathBuf> {
+        self.enabled.then(|| self.dir.clone().unwrap_or_else(|| store.data_dir.join("journal")))
+    }
+
     pub(super) fn warn(&self, store: &StoreSettings, problems: &mut Problems) {
         let is_sqlite = matches!(store.location(), Ok(StoreLocation::Sqlite(_)));
         if self.enabled && self.fsync == Fsync::Always && is_sqlite && store.sqlite.synchronous != Synchronous::Full {

@@ -6,10 +6,10 @@ use super::{Result, StoreError};
 use crate::settings::store::{StoreLocation, StoreSettings};
 
 /// What the writer fills and changes. It may do no more than read the rest, the history of migrations for one.
-const WRITTEN: [&str; 8] =
+pub(super) const WRITTEN: [&str; 8] =
     ["spans", "open_spans", "resources", "traces", "pins", "dead_letters", "leases", "checkpoints"];
 /// Where the writer removes rows: a completion takes its start's place, twins become one row, and a trace is unpinned.
-const EMPTIED: [&str; 3] = ["open_spans", "spans", "pins"];
+pub(super) const EMPTIED: [&str; 3] = ["open_spans", "spans", "pins"];
 
 /// The statements that let `writer` write spans and `reader` read them. To be run by the role that migrates, once its
 /// migrations are applied: tables that the same role makes later, the partitions of days to come, are covered too.

@@ -9,6 +9,7 @@ mod filter;
 pub mod foreign;
 mod grants;
 mod postgres;
+mod probe;
 mod published;
 mod resources;
 mod retention;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 
 pub use error::StoreError;
 pub use grants::grants;
+pub use probe::{Look, Probe, probe};
 pub use published::{Publication, Published};
 pub use retention::{Cleared, Due, KeepBy, Pin, Pins, Place, Retention};
 

@@ -12,28 +12,37 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("settings", &["model"]),
     ("wire", &["model"]),
     ("analysis", &["model"]),
-    ("render", &["model", "analysis"]),
+    ("checkup", &["model", "settings", "sizing"]),
+    ("sizing", &["settings"]),
+    ("render", &["model", "analysis", "checkup", "sizing"]),
     ("demo", &["model"]),
     ("levers", &["model"]),
-    ("store", &["model", "settings"]),
-    ("journal", &["model", "settings"]),
+    ("store", &["model", "settings", "checkup"]),
+    ("journal", &["model", "settings", "checkup"]),
     ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "levers", "store", "journal"]),
-    ("query", &["model", "clock", "wire", "analysis", "levers", "store"]),
+    ("query", &["model", "settings", "clock", "wire", "analysis", "levers", "checkup", "store", "journal"]),
     ("access", &["model", "settings", "clock"]),
     (
         "http",
         &[
-            "model", "clock", "meters", "wire", "analysis", "render", "levers", "pipeline", "query", "access", "store",
-            "journal",
+            "model", "clock", "meters", "wire", "analysis", "checkup", "render", "levers", "pipeline", "query",
+            "access", "store", "journal",
         ],
     ),
-    ("cli", &["model", "settings", "clock", "analysis", "render", "demo", "levers", "store", "pipeline", "access"]),
+    (
+        "cli",
+        &[
+            "model", "settings", "clock", "analysis", "checkup", "sizing", "render", "demo", "levers", "store",
+            "pipeline", "query", "access",
+        ],
+    ),
     ("telemetry", &["settings", "meters"]),
     ("app", &["clock", "meters", "settings", "store", "journal", "pipeline", "query", "access", "http", "telemetry"]),
 ];
 
 /// What the pure rooms must do without.
-const PURE: &[&str] = &["clock", "meters", "model", "settings", "wire", "analysis", "render", "demo", "levers"];
+const PURE: &[&str] =
+    &["clock", "meters", "model", "settings", "wire", "analysis", "checkup", "sizing", "render", "demo", "levers"];
 const IMPURE_CRATES: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "hyper_util"];
 
 #[test]

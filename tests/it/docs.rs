@@ -108,6 +108,7 @@ const EXECUTED: &[&str] = &[
     "docs/deploy-fly.md",
     "docs/operations.md",
     "docs/runbook.md",
+    "docs/sizing.md",
 ];
 
 /// The blocks of a document that are fenced so; one of `sh no_run` is only shown.

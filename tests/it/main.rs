@@ -8,6 +8,7 @@ mod clients;
 mod crash;
 mod demo;
 mod docs;
+mod doctor;
 mod faults;
 mod http;
 mod import;

@@ -17,7 +17,7 @@ use crate::store::rows::Reader;
 use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, StoreSize};
 
 /// Version, name, up, down; oldest first. One that was released is never edited.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
     1,
     "spans",
     include_str!("../../../migrations/postgres/0001_spans.up.sql"),
@@ -29,7 +29,7 @@ const WRITTEN_FOR: &str = "tracefall.";
 
 impl Schema {
     /// Where the applied migrations are noted.
-    fn history(&self) -> String {
+    pub(super) fn history(&self) -> String {
         format!("{self}tracefall_migrations")
     }
 
@@ -231,6 +231,13 @@ fn check(applied: &BTreeMap<i64, Vec<u8>>, schema: &Schema, doing: &'static str)
         return Err(StoreError::Other { doing, source: source.into() });
     }
     Ok(())
+}
+
+/// The hash, in hex, of what a migration that is known here does to this schema.
+pub(super) fn digest(schema: &Schema, version: i64) -> Option<String> {
+    let (.., up, _) = MIGRATIONS.iter().find(|(known, ..)| *known == version)?;
+    let digest = Sha384::digest(schema.statements(up));
+    Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn quoted(schema: &Schema) -> String {

@@ -17,6 +17,7 @@ mod pins;
 #[cfg(test)]
 mod plans;
 mod pool;
+pub(super) mod probe;
 mod published;
 mod resources;
 mod retention;
@@ -66,22 +67,7 @@ struct Postgres {
 /// # Errors
 /// [`StoreError::Other`] if a URL or the schema's name cannot be.
 pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Store> {
-    let writer = Pool::new(options(location.write_url.expose())?, settings, settings.writer_connections);
-    let admin = match location.admin_url == location.write_url {
-        true => writer.clone(),
-        false => Pool::beside(&writer, options(location.admin_url.expose())?, settings),
-    };
-    let store = Arc::new(Postgres {
-        readers: Pool::new(options(location.read_url.expose())?, settings, settings.reader_connections),
-        writer,
-        admin,
-        limits: Limits::new(settings.statement_timeout_secs),
-        schema: Schema::new(&location.schema)?,
-        resources: Resources::default(),
-        days: Days::default(),
-        conflicts: Conflicts::default(),
-        epoch: Epoch::default(),
-    });
+    let store = store(location, settings)?;
     let writers = settings.writer_connections.max(1) as usize;
     let reads_apart = location.read_url != location.write_url;
     Ok(Store {
@@ -95,6 +81,25 @@ pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Re
         writers,
         reads_apart,
     })
+}
+
+fn store(location: &PostgresLocation, settings: &PostgresSettings) -> Result<Arc<Postgres>> {
+    let writer = Pool::new(options(location.write_url.expose())?, settings, settings.writer_connections);
+    let admin = match location.admin_url == location.write_url {
+        true => writer.clone(),
+        false => Pool::beside(&writer, options(location.admin_url.expose())?, settings),
+    };
+    Ok(Arc::new(Postgres {
+        readers: Pool::new(options(location.read_url.expose())?, settings, settings.reader_connections),
+        writer,
+        admin,
+        limits: Limits::new(settings.statement_timeout_secs),
+        schema: Schema::new(&location.schema)?,
+        resources: Resources::default(),
+        days: Days::default(),
+        conflicts: Conflicts::default(),
+        epoch: Epoch::default(),
+    }))
 }
 
 fn options(url: &str) -> Result<PgConnectOptions> {

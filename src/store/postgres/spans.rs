@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -20,7 +21,7 @@ use sqlx::AssertSqlSafe;
 use super::copy::{Target, copy, met_a_row};
 use super::stored::{read_ended, read_open, remove_ended, remove_open, take_open};
 use super::traces::{Known, KnownTraces, touch};
-use super::types::Instant;
+use super::types::Instant as Timestamp;
 use super::work::{Mode, Work};
 use super::{Epoch, Postgres, days, failed, resources};
 use crate::model::merge::merge;
@@ -84,7 +85,7 @@ impl SpanWriter for Postgres {
             .bind(texts(|letter| &letter.span_id))
             .bind(texts(|letter| &letter.body))
             .bind(texts(|letter| &letter.reason))
-            .bind(letters.iter().map(|letter| Instant::of(letter.refused_at)).collect::<Vec<_>>());
+            .bind(letters.iter().map(|letter| Timestamp::of(letter.refused_at)).collect::<Vec<_>>());
         let write = async {
             let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
             let written = query.execute(&mut *work).await.map_err(failed(DOING));
@@ -111,6 +112,45 @@ impl Postgres {
             self.resources.remember(resources, today);
         }
         Ok(true)
+    }
+}
+
+impl Postgres {
+    /// Writes a batch as [`SpanWriter::write_spans`] does, rolls it back, and says how long the writing took. No partition
+    /// is made, and nothing is remembered.
+    pub(super) async fn rehearse(&self, batch: &[Span]) -> Result<Duration> {
+        const DOING: &str = "rehearse writing";
+        let today = batch.iter().map(|span| span.seen_at.day()).max().unwrap_or_default();
+        let write = async {
+            let begun = Instant::now();
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+            let written =
+                BatchWrite { store: self, work: &mut work, careful: false, met: false }.run(batch, today).await;
+            let took = begun.elapsed();
+            work.rollback().await;
+            written.map(|_| took)
+        };
+        self.limits.hold(DOING, write).await
+    }
+
+    /// How long commits take that have to reach the disk: each of a message in the server's log, which no table holds and
+    /// nobody reads who does not ask for it.
+    /// Source: <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION>.
+    pub(super) async fn commit_messages(&self, count: usize) -> Result<Vec<Duration>> {
+        const DOING: &str = "rehearse committing";
+        let commit = async {
+            let mut took = Vec::new();
+            for _ in 0..count {
+                let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+                let message = "SELECT pg_catalog.pg_logical_emit_message(true, 'tracefall', 'doctor')";
+                work.execute(message.to_owned()).await?;
+                let begun = Instant::now();
+                work.commit().await?;
+                took.push(begun.elapsed());
+            }
+            Ok(took)
+        };
+        self.limits.hold(DOING, commit).await
     }
 }
 

@@ -21,7 +21,7 @@ use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, S
 const HISTORY: &str = "tracefall_migrations";
 
 /// Version, name, up, down; oldest first. One that was released is never edited.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
+pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
     1,
     "spans",
     include_str!("../../../migrations/sqlite/0001_spans.up.sql"),

@@ -14,6 +14,7 @@ mod maintenance;
 mod pins;
 #[cfg(test)]
 mod plans;
+pub(super) mod probe;
 mod resources;
 mod retention;
 mod rollups;
@@ -64,6 +65,21 @@ struct Sqlite {
 /// The store in this file: nothing is opened before the first call, and [`super::Maintenance::make`] must have made the
 /// file before anything else is asked of it.
 pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
+    let store = store(path, settings);
+    Store {
+        spans: store.clone(),
+        traces: store.clone(),
+        rollups: store.clone(),
+        checkpoints: store.clone(),
+        maintenance: store.clone(),
+        retention: store.clone(),
+        pins: store,
+        writers: 1,
+        reads_apart: false,
+    }
+}
+
+fn store(path: &Path, settings: &SqliteSettings) -> Arc<Sqlite> {
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections)
@@ -82,18 +98,7 @@ pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
     let resources = Resources::default();
     let busy_timeout_ms = settings.busy_timeout_ms;
     let path = path.to_owned();
-    let store = Arc::new(Sqlite { path, writer, readers, checkpointer, checkpoints, resources, busy_timeout_ms });
-    Store {
-        spans: store.clone(),
-        traces: store.clone(),
-        rollups: store.clone(),
-        checkpoints: store.clone(),
-        maintenance: store.clone(),
-        retention: store.clone(),
-        pins: store,
-        writers: 1,
-        reads_apart: false,
-    }
+    Arc::new(Sqlite { path, writer, readers, checkpointer, checkpoints, resources, busy_timeout_ms })
 }
 
 fn connecting(path: &Path, settings: &SqliteSettings, cache_bytes: u64) -> SqliteConnectOptions {

@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -18,7 +20,7 @@ use super::traces::{Known, touch};
 use super::{Sqlite, failed, nanos, resources};
 use crate::model::ids::TraceId;
 use crate::model::merge::merge;
-use crate::model::span::{Span, SpanKey};
+use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::tenant::TenantId;
 use crate::store::columns::Filled;
 use crate::store::{DeadLetter, Result, SpanWriter};
@@ -38,12 +40,7 @@ impl SpanWriter for Sqlite {
         debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
-        let resources = resources::write(&self.resources, &mut transaction, batch, today).await?;
-        let tables = Tables::load(&mut transaction, DOING).await?;
-        let known = touch(&mut transaction, batch).await?;
-        let mut write = BatchWrite { store: self, connection: &mut transaction, tables, today };
-        let plan = write.plan(batch, &known).await?;
-        write.carry_out(plan).await?;
+        let resources = self.write_batch(&mut transaction, batch, today).await?;
         transaction.commit().await.map_err(failed(DOING))?;
         self.resources.remember(resources, today);
         self.checkpoints.note(batch.len());
@@ -69,6 +66,37 @@ impl SpanWriter for Sqlite {
             .map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)
+    }
+}
+
+impl Sqlite {
+    /// Answers with the resources that it wrote.
+    async fn write_batch(
+        &self,
+        connection: &mut SqliteConnection,
+        batch: &[Span],
+        today: u32,
+    ) -> Result<Vec<Arc<Resource>>> {
+        let resources = resources::write(&self.resources, connection, batch, today).await?;
+        let tables = Tables::load(connection, DOING).await?;
+        let known = touch(connection, batch).await?;
+        let mut write = BatchWrite { store: self, connection, tables, today };
+        let plan = write.plan(batch, &known).await?;
+        write.carry_out(plan).await?;
+        Ok(resources)
+    }
+
+    /// Writes a batch as [`SpanWriter::write_spans`] does, rolls it back, and says how long the writing took. Nothing is
+    /// remembered.
+    pub(super) async fn rehearse(&self, batch: &[Span]) -> Result<Duration> {
+        const DOING: &str = "rehearse writing";
+        let today = batch.iter().map(|span| span.seen_at.day()).max().unwrap_or_default();
+        let begun = Instant::now();
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
+        let written = self.write_batch(&mut transaction, batch, today).await;
+        let took = begun.elapsed();
+        transaction.rollback().await.map_err(failed(DOING))?;
+        written.map(|_| took)
     }
 }
 
