@@ -1,4 +1,6 @@
 -- The partitions of spans go with it.
+-- The service's transactions begin at traces: whoever holds it alone meets none of them half-way.
+LOCK TABLE tracefall.traces IN ACCESS EXCLUSIVE MODE;
 DROP FUNCTION tracefall.cleanup_old_traces(integer);
 DROP VIEW tracefall.deployment_trace_span;
 DROP VIEW tracefall.trace_spans_health;

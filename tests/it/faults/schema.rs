@@ -16,7 +16,10 @@ async fn migrate_up(scene: &Scene) {
 
 impl Scene {
     fn drop_schema(&mut self) {
-        self.database.sql("DROP SCHEMA tracefall CASCADE");
+        // By itself the statement takes the tables in an order of its own, and may end in a deadlock with a transaction of
+        // the service, as which PostgreSQL picks either.
+        let lock = "LOCK TABLE tracefall.traces IN ACCESS EXCLUSIVE MODE";
+        self.database.sql(&format!("BEGIN; {lock}; DROP SCHEMA tracefall CASCADE; COMMIT"));
         // Gone by the hand of who dropped it.
         self.accepted.clear();
     }
