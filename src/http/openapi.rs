@@ -28,7 +28,7 @@ use crate::http::routes::{doctor, executions, health, ingest, levers, otlp, pins
         health::readyz,
         health::metrics,
     ),
-    components(schemas(ingest::Wait))
+    components(schemas(ingest::Wait, traces::Format))
 )]
 struct Api;
 

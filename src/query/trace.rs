@@ -10,7 +10,7 @@ use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::query::{Loaded, Queries};
 use crate::store::{Detail, StoreError};
-use crate::wire::native;
+use crate::wire::{native, otlp};
 
 /// Every span of a trace with all that is known of it, ordered by start.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -41,10 +41,26 @@ impl Queries {
             Loaded::Spans(trace, keeping) => (trace, keeping),
             Loaded::Expired(keeping) => (Trace::new(tenant.clone(), trace_id, Vec::new(), false), keeping),
         };
+        Ok(Some(self.told(trace, keeping)))
+    }
+
+    /// The spans of a trace as one request of OTLP/JSON; `None` when it is not known.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn trace_as_otlp(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<String>, StoreError> {
+        Ok(match self.load(tenant, trace_id, Detail::Full).await? {
+            Loaded::Unknown => None,
+            Loaded::Spans(trace, _) => Some(otlp::encode(&trace.spans)),
+            Loaded::Expired(_) => Some(otlp::encode(&[])),
+        })
+    }
+
+    fn told(&self, trace: Trace, keeping: Keeping) -> TraceSpans {
         let now = self.clock.now();
         let is_abandoned = |outcome: Outcome| outcome == Outcome::Abandoned;
-        Ok(Some(TraceSpans {
-            trace_id,
+        TraceSpans {
+            trace_id: trace.trace_id,
             truncated: trace.truncated,
             keeping,
             abandoned: trace
@@ -55,6 +71,6 @@ impl Queries {
                 .collect(),
             // Encoding writes JSON, so reading it as such does not fail.
             spans: trace.spans.iter().filter_map(|span| RawValue::from_string(native::encode(span)).ok()).collect(),
-        }))
+        }
     }
 }

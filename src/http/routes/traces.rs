@@ -1,8 +1,8 @@
 //! `GET /v1/traces`, the list, and `GET /v1/traces/{trace_id}`, the spans of one.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::http::Services;
@@ -96,12 +96,29 @@ pub async fn list(
     Ok(negotiate::answer(&headers, &list, |list| render::traces::draw(&list.traces, &drawing.style())))
 }
 
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// `native`, as spans are posted to `/v1/spans`, or `otlp`, as OTLP/JSON: what is read either way can be posted again.
+    #[serde(default)]
+    format: Format,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Native,
+    Otlp,
+}
+
 /// Every span of a trace, with all that is known of it.
 #[utoipa::path(
     get, path = "/v1/traces/{trace_id}", tag = "read",
-    params(("trace_id" = String, Path, description = "32 hex digits, 16 hex digits or a UUID")),
+    params(("trace_id" = String, Path, description = "32 hex digits, 16 hex digits or a UUID"), Shape),
     responses(
-        (status = 200, body = TraceSpans),
+        (status = 200, body = TraceSpans, description = "With `format=otlp` an ExportTraceServiceRequest"),
         (status = 400, body = Problem, description = "Not a trace id"),
         (status = 404, body = Problem, description = "No such trace"),
     )
@@ -110,7 +127,17 @@ pub async fn one(
     State(services): State<Services>,
     MayRead(caller): MayRead,
     TracePath(trace_id): TracePath,
-) -> Result<axum::Json<TraceSpans>, ApiError> {
-    let trace = services.queries.trace(&caller.tenant, trace_id).await?;
-    trace.map(axum::Json).ok_or_else(|| unknown_trace(trace_id))
+    Query(shape): Query<Shape>,
+) -> Result<Response, ApiError> {
+    let unknown = || unknown_trace(trace_id);
+    match shape.format {
+        Format::Native => {
+            let trace = services.queries.trace(&caller.tenant, trace_id).await?.ok_or_else(unknown)?;
+            Ok(axum::Json(trace).into_response())
+        }
+        Format::Otlp => {
+            let text = services.queries.trace_as_otlp(&caller.tenant, trace_id).await?.ok_or_else(unknown)?;
+            Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+        }
+    }
 }

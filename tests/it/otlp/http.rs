@@ -43,6 +43,24 @@ async fn both_encodings_are_taken_and_answered_in_kind() {
 }
 
 #[tokio::test]
+async fn what_came_in_goes_out_and_can_be_posted_again() {
+    let server = TestServer::start().await;
+    post(&server, PROTOBUF, encoded(&["a", "b"])).send().await.unwrap();
+    assert_eq!(operations(&server, 2).await, ["a", "b"]);
+    let path = format!("/v1/traces/{}?format=otlp", super::TRACE);
+    let text = server.get(&path).send().await.unwrap().text().await.unwrap();
+    let back: opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest =
+        serde_json::from_str(&text).unwrap();
+    assert_eq!(back.resource_spans[0].scope_spans[0].spans.len(), 2);
+    assert_eq!(back.resource_spans[0].resource, request(&["a"]).resource_spans[0].resource);
+    assert_eq!(post(&server, "application/json", text.clone()).send().await.unwrap().text().await.unwrap(), "{}");
+    assert_eq!(server.get(&path).send().await.unwrap().text().await.unwrap(), text);
+    let wrong = server.get(&path.replace("otlp", "xml")).send().await.unwrap();
+    assert_eq!(wrong.status(), 400);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_compression_is_read() {
     let server = TestServer::start().await;
     let gzip = |body: &[u8]| {
