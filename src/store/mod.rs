@@ -212,6 +212,10 @@ pub trait Checkpoints: Send + Sync {
 
     /// Notes how far a job has come, in its own words, in the place of what was noted before.
     async fn set_checkpoint(&self, name: &str, reached: &str) -> Result<()>;
+
+    /// The same, if what is noted is still `before` (or nothing is noted at all); else `false`, and nothing is changed. So
+    /// several who read, change and note lose nothing of each other's.
+    async fn swap_checkpoint(&self, name: &str, before: Option<&str>, reached: &str) -> Result<bool>;
 }
 
 /// Keeps the store itself in order.

@@ -21,6 +21,8 @@ const NAME: &str = "ingest";
 const EVERY: Duration = Duration::from_secs(5);
 /// How soon it is tried again where the store answers with an error. (One that is away is not asked.)
 const AFTER_ERROR: Duration = Duration::from_secs(60);
+/// Tries of a write that another replica is in the way of.
+const TRIES: usize = 10;
 /// How soon after the store is open it is looked at first.
 const FIRST: Duration = Duration::from_millis(100);
 
@@ -58,22 +60,30 @@ impl Spread {
     }
 
     async fn exchange(&self) -> Result<(), StoreError> {
-        let stored = self.checkpoints.checkpoint(NAME).await?;
-        let stored: Levers = match stored.as_deref().map(serde_json::from_str).transpose() {
-            Ok(stored) => stored.unwrap_or_default(),
-            // Of a later version perhaps: not ours to overwrite.
-            Err(error) => return Err(other("read the levers of ingest", error)),
-        };
-        let control = self.control.clone();
-        let known = stored.clone();
-        let learning = tokio::task::spawn_blocking(move || control.learn(&known)).await;
-        let joined = learning.map_err(|error| other("keep the levers of ingest", error))?;
-        if joined != stored {
-            let text = serde_json::to_string(&joined).map_err(|error| other("write the levers of ingest", error))?;
-            self.checkpoints.set_checkpoint(NAME, &text).await?;
+        for _ in 0..TRIES {
+            let text = self.checkpoints.checkpoint(NAME).await?;
+            let stored: Levers = match text.as_deref().map(serde_json::from_str).transpose() {
+                Ok(stored) => stored.unwrap_or_default(),
+                // Of a later version perhaps: not ours to overwrite.
+                Err(error) => return Err(other("read the levers of ingest", error)),
+            };
+            let (control, known) = (self.control.clone(), stored.clone());
+            let learning = tokio::task::spawn_blocking(move || control.learn(&known)).await;
+            let joined = learning.map_err(|error| other("keep the levers of ingest", error))?;
+            let is_there = joined == stored || {
+                let ours =
+                    serde_json::to_string(&joined).map_err(|error| other("write the levers of ingest", error))?;
+                self.checkpoints.swap_checkpoint(NAME, text.as_deref(), &ours).await?
+            };
+            if is_there {
+                self.control.0.shared.send_replace(joined.tag());
+                return Ok(());
+            }
         }
-        self.control.0.shared.send_replace(joined.tag());
-        Ok(())
+        Err(StoreError::Conflict {
+            doing: "share the levers of ingest",
+            source: "others write them all the time".into(),
+        })
     }
 }
 

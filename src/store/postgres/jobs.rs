@@ -38,4 +38,21 @@ impl Checkpoints for Postgres {
         };
         self.limits.hold(DOING, write).await
     }
+
+    async fn swap_checkpoint(&self, name: &str, before: Option<&str>, reached: &str) -> Result<bool> {
+        const DOING: &str = "swap a checkpoint";
+        // Safe: a name of our own table.
+        let sql = AssertSqlSafe(format!(
+            "INSERT INTO {}checkpoints AS c (name, reached) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET reached = excluded.reached WHERE c.reached = $3",
+            self.schema
+        ));
+        let write = async {
+            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+            let query = sqlx::query(sql).bind(name).bind(reached).bind(before);
+            let done = query.execute(&mut *work).await.map_err(failed(DOING));
+            work.end(done).await.map(|done| done.rows_affected() > 0)
+        };
+        self.limits.hold(DOING, write).await
+    }
 }

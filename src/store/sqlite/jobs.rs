@@ -22,4 +22,12 @@ impl Checkpoints for Sqlite {
         query.execute(&self.writer).await.map_err(failed("set a checkpoint"))?;
         Ok(())
     }
+
+    async fn swap_checkpoint(&self, name: &str, before: Option<&str>, reached: &str) -> Result<bool> {
+        let sql = "INSERT INTO checkpoints AS c (name, reached) VALUES (?, ?) \
+             ON CONFLICT (name) DO UPDATE SET reached = excluded.reached WHERE c.reached = ?";
+        let query = sqlx::query(sql).bind(name).bind(reached).bind(before);
+        let done = query.execute(&self.writer).await.map_err(failed("swap a checkpoint"))?;
+        Ok(done.rows_affected() > 0)
+    }
 }

@@ -67,6 +67,7 @@ macro_rules! run {
                 rollups::many_traces_are_read_to_settle_at_once,
                 rollups::an_unknown_trace_has_nothing_to_settle,
                 jobs::a_checkpoint_is_what_was_noted_last,
+                jobs::a_checkpoint_is_swapped_only_for_what_was_read,
                 maintenance::dead_letters_are_counted;
             home:
                 sequences::random_sequences_with_a_restart_end_as_one_span_each,

@@ -333,17 +333,31 @@ impl RollupStore for Opened {
 #[async_trait]
 impl Checkpoints for Opened {
     async fn checkpoint(&self, name: &str) -> Result<Option<String>> {
-        self.ask("read a checkpoint", |events| {
-            events.iter().rev().find_map(|event| match event {
-                Event::Reached(of, reached) if of == name => Some(reached.clone()),
-                _ => None,
-            })
-        })
+        self.ask("read a checkpoint", |events| reached(events, name).map(str::to_owned))
     }
 
     async fn set_checkpoint(&self, name: &str, reached: &str) -> Result<()> {
         self.note("set a checkpoint", Event::Reached(name.to_owned(), reached.to_owned()))
     }
+
+    async fn swap_checkpoint(&self, name: &str, before: Option<&str>, to: &str) -> Result<bool> {
+        let mut history = self.history("swap a checkpoint")?;
+        let Some(events) = history.as_mut() else {
+            return Err(StoreError::Other { doing: "swap a checkpoint", source: "there is no schema".into() });
+        };
+        let is_as_read = reached(events, name).is_none_or(|noted| Some(noted) == before);
+        if is_as_read {
+            events.push(Event::Reached(name.to_owned(), to.to_owned()));
+        }
+        Ok(is_as_read)
+    }
+}
+
+fn reached<'e>(events: &'e [Event], name: &str) -> Option<&'e str> {
+    events.iter().rev().find_map(|event| match event {
+        Event::Reached(of, reached) if of == name => Some(reached.as_str()),
+        _ => None,
+    })
 }
 
 #[async_trait]
