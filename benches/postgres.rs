@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use load::{CONNECTIONS, Measured, OPERATIONS, Row, Rows, SPANS_PER_REQUEST, Server, Traffic, cpu_of, median, number};
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tracefall::clock::Clock;
 use tracefall::settings::{DatabaseUrl, Settings};
@@ -241,6 +241,8 @@ async fn raw_copy(rows: &Rows, url: &str) -> Measured {
     for _ in 0..COPY_CONNECTIONS {
         connections.push(PgConnection::connect(url).await.unwrap());
     }
+    // As the service has it: no yardstick should wait for Nagle.
+    store::send_at_once(url.parse::<PgConnectOptions>().unwrap().get_port());
     let sql = format!("COPY tracefall.spans ({}) FROM STDIN (FORMAT binary)", COLUMNS.join(","));
     let (cpu, of_store) = (cpu_of("self"), cpu_of_server());
     let begun = Instant::now();
@@ -312,6 +314,7 @@ fn micros(nanos: u64) -> [u8; 8] {
 /// What the service replaces: each span its own INSERT and its own commit, over a pool.
 async fn insert_each(rows: &Rows, url: &str) -> Measured {
     let pool = PgPoolOptions::new().max_connections(INSERT_CONNECTIONS).connect(url).await.unwrap();
+    store::send_at_once(url.parse::<PgConnectOptions>().unwrap().get_port());
     let rows = &rows.0[..rows.0.len().min(INSERT_SPANS)];
     let (cpu, of_store) = (cpu_of("self"), cpu_of_server());
     let begun = Instant::now();

@@ -127,8 +127,6 @@ fn of(bench: &Bench, limit: &str) -> Finding {
     }
     Finding::new("commit_latency", state(each), value, limit).fix_unless_ok(Fix::words(
         "compare with the latency above: where that is most of it, run the service in the region of its database and write \
-         to the direct host; where some 40 ms of writing are left, they are the driver's, which waits for a delayed \
-         acknowledgement (transact-rs/sqlx#4335, after 0.9.0); else give the server a faster disk. Callers do not wait for any \
-         of it",
+         to the direct host; else give the server a faster disk. Callers do not wait for any of it",
     ))
 }

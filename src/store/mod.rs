@@ -24,6 +24,7 @@ use async_trait::async_trait;
 
 pub use error::StoreError;
 pub use grants::grants;
+pub use postgres::nagle::send_at_once;
 pub use probe::{Look, Probe, probe};
 pub use published::{Publication, Published};
 pub use retention::{Cleared, Due, KeepBy, Pin, Pins, Place, Retention};

@@ -13,6 +13,7 @@ mod days;
 pub(super) mod foreign;
 mod jobs;
 mod maintenance;
+pub(super) mod nagle;
 mod pins;
 #[cfg(test)]
 mod plans;

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::failed;
+use super::nagle;
 use super::session::{Names, Session};
 use crate::settings::store::PostgresSettings;
 use crate::store::error::Cause;
@@ -230,6 +231,7 @@ impl Shared {
     async fn connect(self: &Arc<Self>, place: OwnedSemaphorePermit, apart: bool, doing: &'static str) -> Result<Held> {
         match timeout(self.patience, PgConnection::connect_with(&self.options)).await {
             Ok(Ok(connection)) => {
+                nagle::send_at_once(self.options.get_port());
                 let session = Session::new(connection, &self.names);
                 Ok(Held { session, born: Instant::now(), fresh: true, apart, pool: self.clone(), _place: place })
             }

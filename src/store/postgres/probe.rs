@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::time::timeout;
 
 use super::maintenance::{MIGRATIONS, digest};
-use super::{Schema, failed, options, store};
+use super::{Schema, failed, nagle, options, store};
 use crate::checkup::SLOW_STATEMENT_MS;
 use crate::checkup::facts::{
     Bench, Connections, Contents, DaySpans, ForeignIndex, History, Known, OWNERSHIP, PostgresFacts, Reached,
@@ -99,7 +99,10 @@ impl PostgresProbe {
     async fn connect(&self, options: &PgConnectOptions) -> Result<Line> {
         let patience = Duration::from_secs(self.settings.acquire_timeout_secs);
         match timeout(patience, PgConnection::connect_with(options)).await {
-            Ok(Ok(connection)) => Ok(Line(Some(connection))),
+            Ok(Ok(connection)) => {
+                nagle::send_at_once(options.get_port());
+                Ok(Line(Some(connection)))
+            }
             Ok(Err(error)) => Err(failed(DOING)(error)),
             Err(_) => Err(silent(&format!("the server has not let us in within {} s", patience.as_secs()))),
         }
