@@ -113,6 +113,30 @@ impl Server {
         }
     }
 
+    /// The answer to `GET path?query` as it is; `None` for a 404.
+    ///
+    /// # Errors
+    /// As [`Server::get`].
+    pub async fn text(
+        &self,
+        segments: Vec<String>,
+        query: Vec<(&'static str, String)>,
+    ) -> Result<Option<String>, ClientError> {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let mut url = self.url(&segments)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let response = self.send(self.client()?.get(url)).await?;
+        let status = response.status();
+        let body = response.text().await.map_err(|error| self.unreachable(&error))?;
+        match status.is_success() {
+            true => Ok(Some(body)),
+            false => match self.refusal(status, body.as_bytes()) {
+                ClientError::Refused { status: 404, .. } => Ok(None),
+                refusal => Err(refusal),
+            },
+        }
+    }
+
     /// The answer to `PUT path` with a JSON body, on the condition that the state has still the tag `if_match`.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod healthcheck;
 mod import;
 mod ingest;
@@ -72,8 +73,10 @@ pub enum Command {
     Ingest(ingest::Ingest),
     /// Copy the embedded store into a file, while the service runs.
     Backup(backup::Backup),
-    /// Copy the spans that a program wrote into a PostgreSQL table by itself.
+    /// Bring in spans from files, or from a PostgreSQL table that a program filled by itself.
     Import(import::Import),
+    /// Write traces of a running server into a file, as OTLP/JSON lines.
+    Export(export::Export),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Config),
@@ -170,6 +173,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Ingest(command) => command.run().await,
         Command::Backup(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
+        Command::Export(command) => command.run().await,
         Command::Config(command) => command.run(&arguments.settings(Overrides::default())?),
         Command::Keys(command) => command.run(),
         Command::Healthcheck(command) => command.run(|| Ok(arguments.settings(Overrides::default())?.server)).await,

@@ -32,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "settings", "clock", "analysis", "checkup", "sizing", "render", "demo", "levers", "store",
+            "model", "settings", "clock", "wire", "analysis", "checkup", "sizing", "render", "demo", "levers", "store",
             "pipeline", "query", "access",
         ],
     ),

@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod doctor;
 mod faults;
+mod files;
 mod http;
 mod import;
 mod kill;

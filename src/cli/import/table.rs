@@ -1,12 +1,12 @@
-//! `tracefall import`: the rows that a program wrote into a table by itself, as spans of the store.
+//! `tracefall import --from-table`: the rows that a program wrote into a table by itself, as spans of the store.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::CliError;
-use super::terminal::print;
+use crate::cli::CliError;
+use crate::cli::terminal::print;
 use crate::clock::Clock;
 use crate::model::tenant::TenantId;
 use crate::pipeline::import::{self, Plan, Progress, Report};
@@ -17,10 +17,7 @@ use crate::store;
 use crate::store::foreign::{Facts, ForeignTable, Order};
 
 #[derive(Debug, Clone, Args)]
-pub struct Import {
-    /// The PostgreSQL table to read, as SQL names it: public.trace_spans.
-    #[arg(long, value_name = "SCHEMA.TABLE")]
-    from_table: String,
+pub struct FromTable {
     /// The database that it is in [default: the store's own]. Better given by the variable: the list of processes shows
     /// arguments to everybody.
     #[arg(long, env = "TRACEFALL_FROM_URL", hide_env_values = true, value_name = "URL", value_parser = url)]
@@ -28,15 +25,16 @@ pub struct Import {
     /// Rows that are read and written at a time.
     #[arg(long, value_name = "ROWS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     batch: u32,
-    /// Read and decode every row and say what would become of it; write nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Begin with the first row, even where an earlier import was interrupted.
     #[arg(long)]
     restart: bool,
-    /// The summary as JSON.
-    #[arg(long)]
-    json: bool,
+}
+
+/// What every import is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub dry_run: bool,
+    pub json: bool,
 }
 
 /// How often a page is asked for again: for about half a minute.
@@ -47,15 +45,16 @@ fn url(text: &str) -> Result<DatabaseUrl, std::convert::Infallible> {
     Ok(DatabaseUrl::new(text))
 }
 
-impl Import {
-    pub async fn run(&self, settings: &Settings) -> Result<(), CliError> {
+impl FromTable {
+    /// Imports `table`, as SQL names it.
+    pub async fn run(&self, table: &str, settings: &Settings, manner: Manner) -> Result<(), CliError> {
         let source = self.source(&settings.store)?;
-        let table = ForeignTable::open(&source, &self.from_table, &settings.store.postgres).await?;
+        let table = ForeignTable::open(&source, table, &settings.store.postgres).await?;
         let facts = table.facts();
         for warning in warnings(facts) {
             eprintln!("tracefall: {warning}");
         }
-        let store = match self.dry_run {
+        let store = match manner.dry_run {
             true => None,
             false => Some(store::open(&settings.store).await?),
         };
@@ -83,9 +82,9 @@ impl Import {
         }
         let can_go_on = store.is_some() && meter.has_read;
         let report = done.map_err(|error| CliError::Import { can_go_on: can_go_on && error.is_passing(), error })?;
-        let text = match self.json {
+        let text = match manner.json {
             true => serde_json::to_string_pretty(&report).map_err(std::io::Error::other)?,
-            false => self.summary(facts, &report, settings),
+            false => summary(facts, &report, settings, manner.dry_run),
         };
         Ok(print(&text)?)
     }
@@ -109,46 +108,46 @@ impl Import {
             Err(reason) => Err(CliError::Source(format!("TRACEFALL_FROM_URL (--from-url) {reason}"))),
         }
     }
+}
 
-    fn summary(&self, facts: &Facts, report: &Report, settings: &Settings) -> String {
-        let mut text = format!("{} of {}\n", facts.name, facts.place);
-        if self.dry_run {
-            for column in &facts.columns {
-                let to = import::member_of(column).unwrap_or("an attribute");
-                text.push_str(&format!("  {:<24} {to}\n", column.name));
-            }
-            text.push_str("nothing was written: this was a dry run\n");
-        } else {
-            text.push_str(&format!("into {}\n", store::place(&settings.store)));
+fn summary(facts: &Facts, report: &Report, settings: &Settings, dry_run: bool) -> String {
+    let mut text = format!("{} of {}\n", facts.name, facts.place);
+    if dry_run {
+        for column in &facts.columns {
+            let to = import::member_of(column).unwrap_or("an attribute");
+            text.push_str(&format!("  {:<24} {to}\n", column.name));
         }
-        if report.rows_before > 0 {
-            text.push_str(&format!("continued    behind {} rows of an interrupted import\n", report.rows_before));
-        }
-        text.push_str(&format!("rows         {}\nspans        {}", report.rows, report.spans));
-        if report.dead_letters > 0 {
-            text.push_str(&format!("\ndead letters {}, refused by the store", report.dead_letters));
-        }
-        if report.refused > 0 {
-            text.push_str(&format!("\nno spans     {}", report.refused));
-            for refusal in &report.refusals {
-                text.push_str(&format!("\n  {refusal}"));
-            }
-            if report.refused > report.refusals.len() as u64 {
-                text.push_str("\nall of them, by what is wrong:");
-                for (reason, count) in &report.refused_by_reason {
-                    text.push_str(&format!("\n  {count:>9} {reason}"));
-                }
-            }
-        }
-        if report.past_keeping > 0 {
-            text.push_str(&format!(
-                "\nold          {} are older than retention.completed_days ({}): a service with these settings removes those \
-                 of completed traces with its next clean-up. To keep them, raise it first, or pin the traces",
-                report.past_keeping, settings.retention.completed_days
-            ));
-        }
-        text
+        text.push_str("nothing was written: this was a dry run\n");
+    } else {
+        text.push_str(&format!("into {}\n", store::place(&settings.store)));
     }
+    if report.rows_before > 0 {
+        text.push_str(&format!("continued    behind {} rows of an interrupted import\n", report.rows_before));
+    }
+    text.push_str(&format!("rows         {}\nspans        {}", report.rows, report.spans));
+    if report.dead_letters > 0 {
+        text.push_str(&format!("\ndead letters {}, refused by the store", report.dead_letters));
+    }
+    if report.refused > 0 {
+        text.push_str(&format!("\nno spans     {}", report.refused));
+        for refusal in &report.refusals {
+            text.push_str(&format!("\n  {refusal}"));
+        }
+        if report.refused > report.refusals.len() as u64 {
+            text.push_str("\nall of them, by what is wrong:");
+            for (reason, count) in &report.refused_by_reason {
+                text.push_str(&format!("\n  {count:>9} {reason}"));
+            }
+        }
+    }
+    if report.past_keeping > 0 {
+        text.push_str(&format!(
+            "\nold          {} are older than retention.completed_days ({}): a service with these settings removes those \
+             of completed traces with its next clean-up. To keep them, raise it first, or pin the traces",
+            report.past_keeping, settings.retention.completed_days
+        ));
+    }
+    text
 }
 
 /// What a person should know before the rows are read.
