@@ -22,8 +22,10 @@ mod batch;
 mod brake;
 mod circuit;
 pub mod control;
+pub mod erasure;
 mod guard;
 pub mod import;
+pub mod letters;
 mod opening;
 mod queue;
 mod receipt;
@@ -77,6 +79,7 @@ pub struct Pipeline {
     control: Control,
     flushed: Arc<Notify>,
     store: Store,
+    clock: Clock,
 }
 
 /// The journal, and what the way back from it needs.
@@ -201,7 +204,7 @@ impl Pipeline {
             spread: care.control.is_kept().then(|| tokio::spawn(spread.run())),
         };
         let (control, store) = (care.control.clone(), store.clone());
-        (Self { queue, journal, circuit, brake, guard, control, flushed, store }, tasks)
+        (Self { queue, journal, circuit, brake, guard, control, flushed, store, clock }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
