@@ -10,6 +10,7 @@ use super::terminal::print;
 use crate::clock::Clock;
 use crate::model::time::{DAY_NS, UnixNanos};
 use crate::pipeline::letters::{Retried, retry};
+use crate::redact::Redactor;
 use crate::settings::Settings;
 use crate::store::{self, From, KeptLetter, LetterFilter, Store};
 
@@ -136,7 +137,7 @@ impl DeadLetters {
                 let filter = LetterFilter { ids: vec![*id], ..LetterFilter::default() };
                 let found = store.letters.dead_letters(&filter, From::OldestAfter(0), 1).await?;
                 let letter = found.into_iter().next().ok_or(CliError::NoLetter(*id))?;
-                show(letter, *json)
+                show(without_secrets(letter, settings)?, *json)
             }
             Self::Retry { ids, which, all, json } => {
                 let filter = which.filter(ids.clone());
@@ -226,6 +227,16 @@ fn table(lines: &[Line]) -> String {
 /// What others wrote must not steer the terminal.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Rules may have been added since it was refused, and the database's words may repeat what the span says.
+fn without_secrets(mut kept: KeptLetter, settings: &Settings) -> Result<KeptLetter, CliError> {
+    if let Some(redactor) = Redactor::new(&settings.redaction)? {
+        let letter = &mut kept.letter;
+        letter.body = redactor.json(&letter.body).unwrap_or_else(|| std::mem::take(&mut letter.body));
+        letter.reason = redactor.text(&letter.reason).unwrap_or_else(|| std::mem::take(&mut letter.reason));
+    }
+    Ok(kept)
 }
 
 fn show(KeptLetter { id, letter }: KeptLetter, json: bool) -> Result<String, CliError> {

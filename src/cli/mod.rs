@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::pipeline::import::ImportError;
+use crate::redact::RuleError;
 use crate::settings::{Overrides, Settings, SettingsError, Sources};
 use crate::store::StoreError;
 
@@ -119,6 +120,8 @@ pub enum CliError {
     NoLetter(i64),
     #[error("which dead letters? Name their ids, or say --all, or which by --reason and the like")]
     WhichLetters,
+    #[error("{0}")]
+    Redaction(#[from] RuleError),
     #[error("{0}")]
     Source(String),
     #[error("{error}{}", if *.can_go_on { "; the same command goes on where this one stopped" } else { "" })]

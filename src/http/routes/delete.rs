@@ -10,7 +10,7 @@ use crate::http::Services;
 use crate::http::auth::MayAdminister;
 use crate::http::error::{ApiError, Problem};
 use crate::http::negotiate::Query;
-use crate::http::routes::traces::trace_id;
+use crate::http::path::TracePath;
 use crate::pipeline::erasure::{Deleted, EraseError, Owner};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -48,10 +48,9 @@ pub struct OfOwner {
 pub async fn trace(
     State(services): State<Services>,
     MayAdminister(caller): MayAdminister,
-    Path(id): Path<String>,
+    TracePath(trace_id): TracePath,
     Query(OfTrace { dry_run }): Query<OfTrace>,
 ) -> Result<(StatusCode, Json<Deleted>), ApiError> {
-    let trace_id = trace_id(&id)?;
     let deleted = services.pipeline.erase_trace(&caller.tenant, trace_id, dry_run).await?;
     told(&caller, "trace", &trace_id.to_string(), &deleted);
     if deleted.is_nothing() {

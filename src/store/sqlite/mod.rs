@@ -75,6 +75,8 @@ pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
         checkpoints: store.clone(),
         maintenance: store.clone(),
         retention: store.clone(),
+        letters: store.clone(),
+        erasure: store.clone(),
         pins: store,
         writers: 1,
         reads_apart: false,

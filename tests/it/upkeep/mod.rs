@@ -1,8 +1,9 @@
-//! What those who run the service do with what is stored: dead letters, and deleting. On both stores, with the service
+//! What those who run the service do with what is stored: dead letters, deleting, and secrets cut out. On both stores, with the service
 //! running and the commands beside it.
 
 mod dead_letters;
 mod delete;
+mod redaction;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
