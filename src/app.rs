@@ -16,6 +16,7 @@ use crate::http::{self, Intake, Services};
 use crate::journal::{Journal, JournalError, Keepers};
 use crate::pipeline::{self, Care, Control, Pipeline};
 use crate::query::{Doctor, Queries};
+use crate::redact::{Redactor, RuleError};
 use crate::settings::Settings;
 use crate::settings::server::ServerSettings;
 use crate::store::{self, Store, StoreError};
@@ -32,6 +33,8 @@ pub enum AppError {
     Journal(#[from] JournalError),
     #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
     Origin { origin: String },
+    #[error("{0}")]
+    Redaction(#[from] RuleError),
     #[error("{0}")]
     Telemetry(#[from] TelemetryError),
     #[error("cannot wait for signals: {0}")]
@@ -113,7 +116,8 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
     let levers = settings.store.data_dir.join("ingest.json");
     let control = Control::open(levers, settings.ingest.enabled, clock.clone());
     let (retention, storage) = (Some(settings.retention.clone()), settings.storage.clone());
-    let care = Care { retention, storage, control };
+    let redaction = Redactor::new(&settings.redaction)?.map(Arc::new);
+    let care = Care { retention, storage, control, redaction };
     let (pipeline, tasks) = Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);

@@ -5,7 +5,7 @@
 //!
 //! - floor 0, plain values: [`model`], [`clock`], [`meters`], [`settings`]
 //! - floor 1, pure functions: [`wire`] (bytes to spans and back), [`analysis`] (a trace to a finding), [`render`] (a
-//!   finding to text), [`demo`] (synthetic traffic and the truth about it), [`levers`] (which spans are not kept),
+//!   finding to text), [`redact`] (spans without their secrets), [`demo`] (synthetic traffic and the truth about it), [`levers`] (which spans are not kept),
 //!   [`checkup`] (facts about a store to findings), [`sizing`] (traffic to the room that it takes)
 //! - floor 2, durable state: [`store`], the only SQL, and [`journal`], what was accepted until the store has it
 //! - floor 3: [`pipeline`] (the write path), [`query`] (the read path), [`access`] (who may)
@@ -26,6 +26,7 @@ pub mod meters;
 pub mod model;
 pub mod pipeline;
 pub mod query;
+pub mod redact;
 pub mod render;
 pub mod settings;
 pub mod sizing;

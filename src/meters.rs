@@ -55,6 +55,8 @@ meters! {
         "Spans acknowledged.";
     SPANS_REJECTED = "tracefall_spans_rejected_total", Counter, Count, ["reason"],
         "Spans refused for good, because they are wrong or too large.";
+    REDACTED = "tracefall_redacted_total", Counter, Count, ["rule"],
+        "Values that were cut out of spans as secrets, by the rule that took them.";
     REQUESTS_REFUSED = "tracefall_requests_refused_total", Counter, Count, ["reason"],
         "Ingest requests of which nothing could be read: undecodable, too large, or no memory was free.";
     REQUESTS_DISABLED = "tracefall_requests_disabled_total", Counter, Count, [],

@@ -14,7 +14,7 @@ pub struct Server {
     /// The server's address.
     #[arg(long, env = "TRACEFALL_URL", default_value = DEFAULT_SERVER, value_name = "URL")]
     server: String,
-    /// A key, where the server wants one: with the scope read; to pin, unpin and change ingest, admin; to post spans, ingest.
+    /// A key, where the server wants one: with the scope read; to pin, unpin, delete and change ingest, admin; to post spans, ingest.
     #[arg(long, env = "TRACEFALL_KEY", hide_env_values = true)]
     key: Option<String>,
 }

@@ -4,6 +4,8 @@
 mod backup;
 mod client;
 mod config;
+mod dead_letters;
+mod delete;
 mod demo;
 mod doctor;
 mod export;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::pipeline::import::ImportError;
+use crate::redact::RuleError;
 use crate::settings::{Overrides, Settings, SettingsError, Sources};
 use crate::store::StoreError;
 
@@ -71,6 +74,12 @@ pub enum Command {
     Pins(pin::Pins),
     /// Switch ingest off and on, and keep fewer of some spans, at a running server.
     Ingest(ingest::Ingest),
+    /// Delete a trace, or all traces of a user or a workspace, for good.
+    #[command(subcommand)]
+    Delete(delete::Delete),
+    /// Look at the spans that the store refused, try them again, or throw them away.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Copy the embedded store into a file, while the service runs.
     Backup(backup::Backup),
     /// Bring in spans from files, or from a PostgreSQL table that a program filled by itself.
@@ -110,6 +119,12 @@ pub enum CliError {
     Store(#[from] StoreError),
     #[error("the schema is not up to date: run tracefall migrate up")]
     NotMigrated,
+    #[error("there is no dead letter {0}; `tracefall dead-letters list` shows those that there are")]
+    NoLetter(i64),
+    #[error("which dead letters? Name their ids, or say --all, or which by --reason and the like")]
+    WhichLetters,
+    #[error("{0}")]
+    Redaction(#[from] RuleError),
     #[error("{0}")]
     Source(String),
     #[error("{error}{}", if *.can_go_on { "; the same command goes on where this one stopped" } else { "" })]
@@ -171,6 +186,8 @@ pub async fn run(arguments: &Arguments) -> Result<(), CliError> {
         Command::Unpin(command) => command.unpin().await,
         Command::Pins(command) => command.run().await,
         Command::Ingest(command) => command.run().await,
+        Command::Delete(command) => command.run().await,
+        Command::DeadLetters(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Backup(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Import(command) => command.run(&arguments.settings(Overrides::default())?).await,
         Command::Export(command) => command.run().await,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
@@ -67,7 +67,7 @@ pub fn router(services: Services) -> Router {
     let exports = post(routes::otlp::export).options(method_not_allowed).layer(cors(&services.cors_origins));
     let reads = Router::new()
         .route("/v1/traces", get(routes::traces::list).merge(exports))
-        .route("/v1/traces/{trace_id}", get(routes::traces::one))
+        .route("/v1/traces/{trace_id}", get(routes::traces::one).delete(routes::delete::trace))
         .route("/v1/traces/{trace_id}/waterfall", get(routes::waterfall::of_trace))
         .route("/v1/executions/{execution_id}", get(routes::executions::one))
         .route("/v1/executions/{execution_id}/waterfall", get(routes::waterfall::of_execution))
@@ -75,6 +75,8 @@ pub fn router(services: Services) -> Router {
         .route("/v1/pins", get(routes::pins::list))
         .route("/v1/admin/ingest", get(routes::levers::show).put(routes::levers::change))
         .route("/v1/admin/doctor", get(routes::doctor::report))
+        .route("/v1/users/{user_id}/traces", delete(routes::delete::of_user))
+        .route("/v1/workspaces/{workspace_id}/traces", delete(routes::delete::of_workspace))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(method_not_allowed)

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{doctor, executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
+use crate::http::routes::{delete, doctor, executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,6 +24,9 @@ use crate::http::routes::{doctor, executions, health, ingest, levers, otlp, pins
         levers::show,
         levers::change,
         doctor::report,
+        delete::trace,
+        delete::of_user,
+        delete::of_workspace,
         health::healthz,
         health::readyz,
         health::metrics,

@@ -22,8 +22,10 @@ mod batch;
 mod brake;
 mod circuit;
 pub mod control;
+pub mod erasure;
 mod guard;
 pub mod import;
+pub mod letters;
 mod opening;
 mod queue;
 mod receipt;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -46,6 +48,7 @@ use crate::clock::Clock;
 use crate::journal::{self, Held, Journal, JournalError, Record, Ticket};
 use crate::meters;
 use crate::model::span::Span;
+use crate::redact::Redactor;
 use crate::settings::pipeline::PipelineSettings;
 use crate::settings::retention::{RetentionSettings, StorageSettings};
 use crate::store::{Pins, Store, TraceReader};
@@ -77,6 +80,8 @@ pub struct Pipeline {
     control: Control,
     flushed: Arc<Notify>,
     store: Store,
+    clock: Clock,
+    redaction: Option<Arc<Redactor>>,
 }
 
 /// The journal, and what the way back from it needs.
@@ -123,6 +128,8 @@ pub struct Care {
     pub storage: StorageSettings,
     /// Which spans are not kept.
     pub control: Control,
+    /// Cuts secrets out of what is submitted, before the journal has it.
+    pub redaction: Option<Arc<Redactor>>,
 }
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
@@ -200,8 +207,8 @@ impl Pipeline {
             // What is kept nowhere, an import's for one, is nobody else's.
             spread: care.control.is_kept().then(|| tokio::spawn(spread.run())),
         };
-        let (control, store) = (care.control.clone(), store.clone());
-        (Self { queue, journal, circuit, brake, guard, control, flushed, store }, tasks)
+        let (control, redaction, store) = (care.control.clone(), care.redaction.clone(), store.clone());
+        (Self { queue, journal, circuit, brake, guard, control, flushed, store, clock, redaction }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
@@ -226,13 +233,14 @@ impl Pipeline {
     /// [`Busy`] when there is no room or the service is shutting down.
     pub fn submit(&self, spans: Vec<Span>, awaited: bool) -> Result<Receipt, Busy> {
         let (done, stored) = oneshot::channel();
-        let (spans, sampled) = self.control.sift(spans);
+        let (mut spans, sampled) = self.control.sift(spans);
         if spans.is_empty() {
             // The receiver is there still; nobody minds.
             let _ = done.send(0);
             return Ok(Receipt { stored, kept: Kept::Already, sampled });
         }
         self.check_storage()?;
+        self.redact(&mut spans);
         let Some(journaled) = &self.journal else {
             self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
             return Ok(Receipt { stored, kept: Kept::Already, sampled });
@@ -258,6 +266,14 @@ impl Pipeline {
             }
         };
         Ok(Receipt { stored, kept, sampled })
+    }
+
+    /// From here on nobody sees what was cut out.
+    fn redact(&self, spans: &mut [Span]) {
+        let Some(redactor) = &self.redaction else { return };
+        for (rule, count) in redactor.spans(spans) {
+            counter!(meters::REDACTED, "rule" => rule.to_owned()).increment(count);
+        }
     }
 
     /// Puts the spans of an appended record into the queue, or leaves them to the refill.

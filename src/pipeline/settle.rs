@@ -18,6 +18,7 @@ use crate::model::ids::TraceId;
 use crate::model::rollup::TraceRollup;
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 use crate::model::trace::Trace;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::error::Reach;
@@ -159,7 +160,7 @@ impl Settler {
                 self.note(traces);
             }
             let Ok(turn) = self.circuit.try_turn() else { break };
-            let settled = self.settle(chunk).await;
+            let settled = settle(self.rollups.as_ref(), chunk, self.clock.now(), self.deadline_ns).await;
             turn.end(&settled);
             self.heard(&settled);
             if settled.is_err() {
@@ -187,53 +188,59 @@ impl Settler {
         self.next_try = Instant::now() + self.circuit.backoff(self.failures);
         self.failures = self.failures.saturating_add(1);
     }
+}
 
-    /// Settles these traces together. Those that hold too many spans together are settled apart, and one that holds too
-    /// many by itself by its first ones.
-    async fn settle(&self, traces: &[TraceKey]) -> Result<(), StoreError> {
-        let mut parts = vec![traces];
-        while let Some(part) = parts.pop() {
-            let keys: Vec<(TenantId, TraceId)> =
-                part.iter().map(|trace| (trace.tenant.clone(), trace.trace_id)).collect();
-            let settled = match self.rollups.rows_to_settle(&keys, MAX_ROWS).await {
-                Ok(read) if read.rows.len() <= MAX_ROWS || part.len() == 1 => {
-                    match self.rollups.write_rollups(&self.roll_up(read)).await {
-                        // Of unknown kind: it says nothing against these roll-ups.
-                        Err(error @ StoreError::Other { .. }) => return Err(error),
-                        written => written.map(|()| true),
-                    }
-                }
-                Ok(_) => Ok(false),
-                Err(error) => Err(error),
-            };
-            match settled {
-                Ok(true) => {}
-                Err(error) if error.is_retryable() => return Err(error),
-                // One damaged trace must not keep its neighbours unsettled.
-                Err(error) if part.len() == 1 => {
-                    tracing::error!(%error, trace_id = %part[0].trace_id, "a trace gets no roll-up");
-                }
-                Ok(false) | Err(_) => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
+/// Settles these traces together. Those that hold too many spans together are settled apart, and one that holds too many by
+/// itself by its first ones.
+///
+/// # Errors
+/// Those that say something of the store rather than of a trace.
+pub(super) async fn settle(
+    rollups: &dyn RollupStore,
+    traces: &[TraceKey],
+    now: UnixNanos,
+    deadline_ns: i64,
+) -> Result<(), StoreError> {
+    let mut parts = vec![traces];
+    while let Some(part) = parts.pop() {
+        let keys: Vec<(TenantId, TraceId)> = part.iter().map(|trace| (trace.tenant.clone(), trace.trace_id)).collect();
+        let settled = match rollups.rows_to_settle(&keys, MAX_ROWS).await {
+            Ok(read) if read.rows.len() <= MAX_ROWS || part.len() == 1 => {
+                match rollups.write_rollups(&roll_up(read, now, deadline_ns)).await {
+                    // Of unknown kind: it says nothing against these roll-ups.
+                    Err(error @ StoreError::Other { .. }) => return Err(error),
+                    written => written.map(|()| true),
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn roll_up(&self, read: ToSettle) -> Vec<(TenantId, Touch, TraceRollup)> {
-        let truncated = read.rows.len() > MAX_ROWS;
-        let mut rows: HashMap<(TraceId, TenantId), Vec<Span>> = HashMap::with_capacity(read.traces.len());
-        for row in read.rows.into_iter().take(MAX_ROWS) {
-            rows.entry((row.trace_id, row.tenant.clone())).or_default().push(row);
-        }
-        let now = self.clock.now();
-        let rollup = |(tenant, trace_id, touch): (TenantId, TraceId, Touch)| {
-            let rows = rows.remove(&(trace_id, tenant.clone()))?;
-            let trace = Trace::new(tenant.clone(), trace_id, rows, truncated);
-            Some((tenant, touch, summary::rollup(&trace, now, self.deadline_ns)))
+            Ok(_) => Ok(false),
+            Err(error) => Err(error),
         };
-        read.traces.into_iter().filter_map(rollup).collect()
+        match settled {
+            Ok(true) => {}
+            Err(error) if error.is_retryable() => return Err(error),
+            // One damaged trace must not keep its neighbours unsettled.
+            Err(error) if part.len() == 1 => {
+                tracing::error!(%error, trace_id = %part[0].trace_id, "a trace gets no roll-up");
+            }
+            Ok(false) | Err(_) => {
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            }
+        }
     }
+    Ok(())
+}
+
+fn roll_up(read: ToSettle, now: UnixNanos, deadline_ns: i64) -> Vec<(TenantId, Touch, TraceRollup)> {
+    let truncated = read.rows.len() > MAX_ROWS;
+    let mut rows: HashMap<(TraceId, TenantId), Vec<Span>> = HashMap::with_capacity(read.traces.len());
+    for row in read.rows.into_iter().take(MAX_ROWS) {
+        rows.entry((row.trace_id, row.tenant.clone())).or_default().push(row);
+    }
+    let rollup = |(tenant, trace_id, touch): (TenantId, TraceId, Touch)| {
+        let rows = rows.remove(&(trace_id, tenant.clone()))?;
+        let trace = Trace::new(tenant.clone(), trace_id, rows, truncated);
+        Some((tenant, touch, summary::rollup(&trace, now, deadline_ns)))
+    };
+    read.traces.into_iter().filter_map(rollup).collect()
 }

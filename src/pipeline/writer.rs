@@ -160,7 +160,7 @@ impl Writer {
             trace_id: span.trace_id.to_string(),
             span_id: span.span_id.to_string(),
             body: native::encode(span),
-            reason: error.to_string(),
+            reason: error.reason(),
             refused_at: self.clock.now(),
         };
         tracing::error!(trace_id = letter.trace_id, span_id = letter.span_id, %error, "the store refuses a span; it goes to the dead letters");

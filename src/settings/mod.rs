@@ -14,6 +14,7 @@ mod layers;
 pub mod pipeline;
 mod postgres;
 mod problem;
+pub mod redaction;
 pub mod retention;
 mod secret;
 pub mod server;
@@ -36,6 +37,7 @@ use journal::JournalSettings;
 use layers::Known;
 use pipeline::PipelineSettings;
 use problem::Problems;
+use redaction::RedactionSettings;
 use retention::{RetentionSettings, StorageSettings};
 use server::ServerSettings;
 use store::StoreSettings;
@@ -47,6 +49,7 @@ use telemetry::TelemetrySettings;
 pub struct Settings {
     pub server: ServerSettings,
     pub ingest: IngestSettings,
+    pub redaction: RedactionSettings,
     pub journal: JournalSettings,
     pub pipeline: PipelineSettings,
     pub store: StoreSettings,
@@ -199,6 +202,7 @@ impl Settings {
     fn check(&self, problems: &mut Problems) {
         self.server.check(&self.ingest, &self.pipeline, problems);
         self.ingest.check(problems);
+        self.redaction.check(problems);
         self.journal.check(problems);
         self.pipeline.check(problems);
         self.store.check(problems);

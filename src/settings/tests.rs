@@ -307,6 +307,30 @@ fn a_journal_that_promises_more_than_the_store_keeps_is_warned_of() {
 }
 
 #[test]
+fn a_redaction_rule_that_cannot_be_used_is_named() {
+    let file = |rules: &str| format!("[redaction]\n{rules}");
+    let settings = load(&file("defaults = false\nkeys = ['*_iban']\npatterns = ['a(b+)']"), &[]).unwrap();
+    assert!(!settings.redaction.defaults);
+    assert_eq!(settings.redaction.patterns, ["a(b+)"]);
+    for (rules, told) in [
+        (
+            "patterns = ['a', 'tick(et']",
+            "redaction.patterns[1] (from tracefall.toml) is \"tick(et\", which is no regular expression: unclosed group",
+        ),
+        (
+            "patterns = ['x*']",
+            "redaction.patterns[0] (from tracefall.toml) is \"x*\", which matches nothing at all as well",
+        ),
+        ("patterns = ['(?=a)']", "look-around"),
+        ("keys = ['ssn', '*']", "redaction.keys[1] (from tracefall.toml) is \"*\"; accepted are names"),
+        ("keys = ['']", "redaction.keys[0]"),
+    ] {
+        let complaint = complaint(&file(rules), &[]);
+        assert!(complaint.contains(told), "{complaint}");
+    }
+}
+
+#[test]
 fn beyond_loopback_it_does_not_start_without_a_key_or_an_open_door() {
     let text = complaint("[server]\nhost = '0.0.0.0'", &[]);
     for way_out in ["tracefall keys generate", "listen on 127.0.0.1", "access.open = true"] {
@@ -445,6 +469,17 @@ fn every_setting_is_listed_by_its_full_name() {
         });
     assert_eq!(
         sections.keys().copied().collect::<Vec<_>>(),
-        ["access", "ingest", "journal", "pipeline", "retention", "server", "storage", "store", "telemetry"]
+        [
+            "access",
+            "ingest",
+            "journal",
+            "pipeline",
+            "redaction",
+            "retention",
+            "server",
+            "storage",
+            "store",
+            "telemetry"
+        ]
     );
 }

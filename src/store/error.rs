@@ -166,6 +166,27 @@ impl StoreError {
         }
     }
 
+    /// The database's own code of the error: PostgreSQL's SQLSTATE, or SQLite's result code.
+    pub fn code(&self) -> Option<String> {
+        let (Self::Unavailable { source, .. }
+        | Self::Conflict { source, .. }
+        | Self::Refused { source, .. }
+        | Self::Other { source, .. }) = self
+        else {
+            return None;
+        };
+        let error = source.downcast_ref::<sqlx::Error>()?.as_database_error()?;
+        error.code().map(|code| code.into_owned())
+    }
+
+    /// As a reason that is kept: the database's code, where there is one, then the words.
+    pub fn reason(&self) -> String {
+        match self.code() {
+            Some(code) => format!("{code}: {self}"),
+            None => self.to_string(),
+        }
+    }
+
     /// What is wrong and what to do about it, for those who may see neither data nor secrets: of an error of unknown
     /// class nothing is told, since its text may be anything.
     pub fn plainly(&self) -> String {

@@ -19,6 +19,10 @@ pub(super) struct Dialect<'d> {
     pub list: fn(column: &str) -> String,
     /// A condition: the list in this column holds the value of this placeholder.
     pub list_holds: fn(column: &str, placeholder: &str) -> String,
+    /// The function that says where in a text, its first argument, another one begins, counted from 1; else 0.
+    pub position: &'static str,
+    /// What a SELECT lists for the instant of a dead letter, which is kept to the microsecond where instants are split.
+    pub refused_at: &'static str,
 }
 
 /// A value for a placeholder.
@@ -41,7 +45,7 @@ pub(super) struct Statement {
 
 impl Statement {
     /// Binds a value and names its placeholder.
-    fn bind(&mut self, value: Bind) -> String {
+    pub(super) fn bind(&mut self, value: Bind) -> String {
         self.binds.push(value);
         format!("${}", self.binds.len())
     }
@@ -199,6 +203,8 @@ mod tests {
         instants: Instants::Whole,
         list: str::to_owned,
         list_holds: |column, value| format!("{column} HOLDS {value}"),
+        position: "position",
+        refused_at: "refused_at",
     };
 
     #[test]

@@ -4,10 +4,12 @@
 //! run against every store. The tenant is the first argument everywhere.
 
 mod columns;
+mod erasure;
 pub mod error;
 mod filter;
 pub mod foreign;
 mod grants;
+mod letters;
 mod postgres;
 mod probe;
 mod published;
@@ -22,8 +24,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use erasure::{Erased, Erasure, Owner};
 pub use error::StoreError;
 pub use grants::grants;
+pub use letters::{DeadLetters, From, KeptLetter, LetterFilter};
 pub use postgres::nagle::send_at_once;
 pub use probe::{Look, Probe, probe};
 pub use published::{Publication, Published};
@@ -49,6 +53,8 @@ pub struct Store {
     pub maintenance: Arc<dyn Maintenance>,
     pub retention: Arc<dyn Retention>,
     pub pins: Arc<dyn Pins>,
+    pub letters: Arc<dyn DeadLetters>,
+    pub erasure: Arc<dyn Erasure>,
     /// Batches that it writes at a time; those written together must share no trace.
     pub writers: usize,
     /// Whether it reads elsewhere than it writes (a replica): one may be away without the other.

@@ -20,7 +20,8 @@ pub struct KeepBy {
     pub first_day: u32,
     /// Of days without one: by when a span was first heard of.
     pub completed: UnixNanos,
-    /// Spans of failed traces: by when they were first heard of. Open spans: by when they read as abandoned.
+    /// Spans of failed traces: by when they were first heard of. Open spans: by when they read as abandoned. That traces were
+    /// deleted: by when.
     pub failed: UnixNanos,
     /// Roll-ups, by when their trace was first heard of; those with spans stay.
     pub rollups: UnixNanos,
@@ -101,7 +102,7 @@ pub trait Retention: Send + Sync {
     /// on.
     async fn note_expired(&self, after: Option<TraceId>, now: UnixNanos) -> Result<Option<TraceId>>;
 
-    /// Removes some roll-ups without spans, resources and dead letters, and answers how many: none when none is left.
+    /// Removes some roll-ups without spans, resources, dead letters and notes of deletions, and answers how many: none when none is left.
     /// Resources may go only when all spans past their date are gone.
     async fn remove_others(&self, keep_by: &KeepBy, resources: bool) -> Result<u64>;
 

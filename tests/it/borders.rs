@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("settings", &["model"]),
     ("wire", &["model"]),
+    ("redact", &["model", "settings"]),
     ("analysis", &["model"]),
     ("checkup", &["model", "settings", "sizing"]),
     ("sizing", &["settings"]),
@@ -19,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("levers", &["model"]),
     ("store", &["model", "settings", "checkup"]),
     ("journal", &["model", "settings", "checkup"]),
-    ("pipeline", &["model", "settings", "clock", "meters", "wire", "analysis", "levers", "store", "journal"]),
+    ("pipeline", &["model", "settings", "clock", "meters", "wire", "redact", "analysis", "levers", "store", "journal"]),
     ("query", &["model", "settings", "clock", "wire", "analysis", "levers", "checkup", "store", "journal"]),
     ("access", &["model", "settings", "clock"]),
     (
@@ -32,17 +33,34 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "settings", "clock", "wire", "analysis", "checkup", "sizing", "render", "demo", "levers", "store",
-            "pipeline", "query", "access",
+            "model", "settings", "clock", "wire", "redact", "analysis", "checkup", "sizing", "render", "demo",
+            "levers", "store", "pipeline", "query", "access",
         ],
     ),
     ("telemetry", &["settings", "meters"]),
-    ("app", &["clock", "meters", "settings", "store", "journal", "pipeline", "query", "access", "http", "telemetry"]),
+    (
+        "app",
+        &[
+            "clock",
+            "meters",
+            "settings",
+            "redact",
+            "store",
+            "journal",
+            "pipeline",
+            "query",
+            "access",
+            "http",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// What the pure rooms must do without.
-const PURE: &[&str] =
-    &["clock", "meters", "model", "settings", "wire", "analysis", "checkup", "sizing", "render", "demo", "levers"];
+const PURE: &[&str] = &[
+    "clock", "meters", "model", "settings", "wire", "redact", "analysis", "checkup", "sizing", "render", "demo",
+    "levers",
+];
 const IMPURE_CRATES: &[&str] = &["tokio", "sqlx", "axum", "reqwest", "hyper_util"];
 
 #[test]

@@ -26,4 +26,5 @@ mod runbook;
 mod sql;
 mod store_suite;
 mod support;
+mod upkeep;
 mod wire;

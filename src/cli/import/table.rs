@@ -1,6 +1,7 @@
 //! `tracefall import --from-table`: the rows that a program wrote into a table by itself, as spans of the store.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -11,6 +12,7 @@ use crate::clock::Clock;
 use crate::model::tenant::TenantId;
 use crate::pipeline::import::{self, Plan, Progress, Report};
 use crate::pipeline::retention::keep_by;
+use crate::redact::Redactor;
 use crate::settings::store::{StoreLocation, StoreSettings};
 use crate::settings::{DatabaseUrl, Settings};
 use crate::store;
@@ -67,6 +69,7 @@ impl FromTable {
             tenant: TenantId::default(),
             limits: settings.ingest.limits.clone(),
             pipeline: settings.pipeline.clone(),
+            redaction: Redactor::new(&settings.redaction)?.map(Arc::new),
             batch_rows: self.batch as usize,
             restart: self.restart,
             attempts: ATTEMPTS,

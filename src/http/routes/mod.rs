@@ -1,5 +1,6 @@
 //! The handlers, one file per subject.
 
+pub mod delete;
 pub mod doctor;
 pub mod executions;
 pub mod grpc;

@@ -9,17 +9,19 @@
 mod report;
 mod rows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use report::{Refusal, Report};
 
-use super::{Busy, Pipeline, Receipt, Stored};
+use super::{Busy, Care, Pipeline, Receipt, Stored};
 use crate::clock::Clock;
 use crate::model::limits::Limits;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
+use crate::redact::Redactor;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::foreign::{Column, Facts, ForeignTable, Page, Position};
 use crate::store::{Store, StoreError};
@@ -58,6 +60,8 @@ pub struct Plan {
     pub pipeline: PipelineSettings,
     /// Rows of a page.
     pub batch_rows: usize,
+    /// Cuts secrets out of what is copied.
+    pub redaction: Option<Arc<Redactor>>,
     /// From the first row on, wherever an earlier run has come.
     pub restart: bool,
     /// How often a page is asked for again while the database that it comes from is away.
@@ -114,7 +118,8 @@ pub async fn run(
     }
     // Whoever waits for a page has nothing else to send: its spans need not wait for company.
     let settings = PipelineSettings { linger_ms: 0, ..plan.pipeline.clone() };
-    let running = store.map(|store| (store, Pipeline::start(store, None, &settings, clock.clone())));
+    let care = Care { redaction: plan.redaction.clone(), ..Care::default() };
+    let running = store.map(|store| (store, Pipeline::start_caring(store, None, &settings, &care, clock.clone())));
     let (writing, tasks) = match running {
         Some((store, (pipeline, tasks))) => (Some(Writing { store, pipeline, name }), Some(tasks)),
         None => (None, None),

@@ -89,6 +89,7 @@ mod tests {
             limits: Limits::default(),
             pipeline: PipelineSettings::default(),
             batch_rows: 10,
+            redaction: None,
             restart: false,
             attempts: 1,
             keep_from: UnixNanos::default(),

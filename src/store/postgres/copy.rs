@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use super::types::{Instant, below_microsecond};
 use super::work::Work;
-use super::{Schema, failed};
+use super::{Schema, UNIQUE_VIOLATION, failed};
 use crate::model::span::{DEFAULT_DEADLINE_NS, FieldValue, Span};
 use crate::model::time::UnixNanos;
 use crate::store::columns::{ALWAYS, Column, Filled, Instants};
@@ -214,11 +214,10 @@ impl Rows {
     }
 }
 
-/// Whether an error of [`copy`] says that one of the rows is there already.
+/// Whether an error of [`copy`] says that one of the rows is there already, by our own index or by one of others. Not even
+/// the latter is the data's fault before what we have stored ourselves is out of the way.
 pub(super) fn met_a_row(error: &StoreError) -> bool {
-    let StoreError::Conflict { source, .. } = error else { return false };
-    let error = source.downcast_ref::<sqlx::Error>();
-    error.and_then(super::code_of).is_some_and(|code| code == "23505")
+    error.code().is_some_and(|code| code == UNIQUE_VIOLATION)
 }
 
 #[cfg(test)]

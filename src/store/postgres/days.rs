@@ -204,7 +204,7 @@ pub(super) async fn close(work: &mut Work, schema: &Schema, before: u32, doing: 
 /// Whether a day that met this error is left to the default partition: no right to make one, rows of the day there
 /// already, or others who hold a lock for long.
 fn is_left(error: &StoreError) -> bool {
-    super::code_of_store(error).is_some_and(|code| ["42501", "23514", "55P03"].contains(&code.as_str()))
+    error.code().is_some_and(|code| ["42501", "23514", "55P03"].contains(&code.as_str()))
 }
 
 #[cfg(test)]

@@ -17,12 +17,20 @@ use crate::store::rows::Reader;
 use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, StoreSize};
 
 /// Version, name, up, down; oldest first. One that was released is never edited.
-pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "spans",
-    include_str!("../../../migrations/postgres/0001_spans.up.sql"),
-    include_str!("../../../migrations/postgres/0001_spans.down.sql"),
-)];
+pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "spans",
+        include_str!("../../../migrations/postgres/0001_spans.up.sql"),
+        include_str!("../../../migrations/postgres/0001_spans.down.sql"),
+    ),
+    (
+        2,
+        "deletions",
+        include_str!("../../../migrations/postgres/0002_deletions.up.sql"),
+        include_str!("../../../migrations/postgres/0002_deletions.down.sql"),
+    ),
+];
 
 /// The schema that the migrations' text names.
 const WRITTEN_FOR: &str = "tracefall.";
@@ -100,8 +108,17 @@ impl Maintenance for Postgres {
     async fn size(&self) -> Result<StoreSize> {
         const DOING: &str = "measure the store";
         let schema = &self.schema;
-        let tables =
-            ["spans_kept", "open_spans", "resources", "traces", "pins", "dead_letters", "leases", "checkpoints"];
+        let tables = [
+            "spans_kept",
+            "open_spans",
+            "resources",
+            "traces",
+            "pins",
+            "dead_letters",
+            "leases",
+            "checkpoints",
+            "deletions",
+        ];
         let tables = tables.map(|table| format!("'{schema}{table}'::regclass")).join(", ");
         // Safe: names of our own tables.
         let sql = AssertSqlSafe(format!(
@@ -255,7 +272,7 @@ async fn drop_schema_if_empty(work: &mut Work, schema: &Schema) -> Result<()> {
     const DEPENDENT_OBJECTS: &str = "2BP01";
     // Without CASCADE a schema that is not empty refuses; the savepoint keeps the rest.
     match work.execute(format!("SAVEPOINT before; DROP SCHEMA {}", quoted(schema))).await {
-        Err(error) if super::code_of_store(&error).is_some_and(|code| code == DEPENDENT_OBJECTS) => {
+        Err(error) if error.code().is_some_and(|code| code == DEPENDENT_OBJECTS) => {
             work.execute("ROLLBACK TO SAVEPOINT before".to_owned()).await
         }
         dropped => dropped,

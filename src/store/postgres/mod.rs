@@ -10,8 +10,10 @@
 
 mod copy;
 mod days;
+mod erasure;
 pub(super) mod foreign;
 mod jobs;
+mod letters;
 mod maintenance;
 pub(super) mod nagle;
 mod pins;
@@ -78,6 +80,8 @@ pub(super) fn at(location: &PostgresLocation, settings: &PostgresSettings) -> Re
         checkpoints: store.clone(),
         maintenance: store.clone(),
         retention: store.clone(),
+        letters: store.clone(),
+        erasure: store.clone(),
         pins: store,
         writers,
         reads_apart,
@@ -145,6 +149,8 @@ impl Schema {
             instants: Instants::Split,
             list: |column| format!("array_to_json({column})"),
             list_holds: |column, value| format!("{value} = ANY({column})"),
+            position: "strpos",
+            refused_at: "refused_at, 0::smallint AS refused_ns",
         }
     }
 }
@@ -155,11 +161,12 @@ impl Schema {
 struct Epoch(Mutex<Option<String>>);
 
 impl Epoch {
-    /// A SELECT of a text that is another one once our tables are.
+    /// A SELECT of a text that is another one once our tables are; behind a slash it says when a trace was deleted last.
     fn question(schema: &Schema) -> String {
         format!(
             "SELECT concat_ws(' ', pg_catalog.pg_relation_filenode(pg_catalog.to_regclass('{schema}resources')), \
-             pg_catalog.to_regclass('{schema}spans')::oid)"
+             pg_catalog.to_regclass('{schema}spans')::oid) || '/' || coalesce({}::text, '')",
+            erasure::last_deletion(schema)
         )
     }
 
@@ -219,6 +226,8 @@ fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
             let class = match database.try_downcast_ref::<PgDatabaseError>() {
                 // Not a rule that the data breaks: the default partition is gone.
                 Some(postgres) if postgres.routine() == Some("ExecFindPartition") => Class::Unavailable(Cause::Schema),
+                // Another row of a rule that is not ours stands in the way, and will stand there tomorrow.
+                Some(postgres) if postgres.code() == UNIQUE_VIOLATION && !is_ours(postgres.constraint()) => Class::Refused,
                 _ => class_of(&database.code().unwrap_or_default()),
             };
             let source = Box::new(error);
@@ -244,6 +253,21 @@ enum Class {
     Conflict,
     Refused,
     Other,
+}
+
+/// A row with this key is there already.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// Whether a unique index is one that our migrations made, or a partition's part of it. What the server does not name is
+/// taken for ours: to repeat a call costs nothing, and to refuse data costs spans.
+fn is_ours(constraint: Option<&str>) -> bool {
+    const KEYS: [&str; 8] =
+        ["open_spans", "traces", "pins", "resources", "dead_letters", "leases", "checkpoints", "deletions"];
+    let Some(name) = constraint else { return true };
+    let is_key = name.strip_suffix("_pkey").is_some_and(|table| KEYS.contains(&table));
+    is_key
+        || name == "spans_identity"
+        || (name.starts_with("spans_") && name.contains("_trace_id_span_id_started_at_tenant_idx"))
 }
 
 /// By PostgreSQL's codes, whose first two characters say the kind:
@@ -272,23 +296,6 @@ fn class_of(code: &str) -> Class {
         (_, "22" | "23" | "54") => Refused,
         _ => Other,
     }
-}
-
-/// The code of a database's error.
-fn code_of(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
-}
-
-/// The code of a database's error, out of the error that it became.
-fn code_of_store(error: &StoreError) -> Option<String> {
-    let source = match error {
-        StoreError::Unavailable { source, .. }
-        | StoreError::Conflict { source, .. }
-        | StoreError::Refused { source, .. }
-        | StoreError::Other { source, .. } => source,
-        StoreError::Away { .. } | StoreError::Corrupt { .. } => return None,
-    };
-    source.downcast_ref::<sqlx::Error>().and_then(code_of)
 }
 
 /// What the database says, without what was being done.
@@ -335,6 +342,17 @@ mod tests {
         }
         for code in ["XX000", "42703", "P0001", "25P02", ""] {
             assert_eq!(class_of(code), Class::Other, "{code}");
+        }
+    }
+
+    #[test]
+    fn our_own_unique_indexes_are_known_by_name_and_those_of_others_are_not() {
+        for name in ["open_spans_pkey", "spans_identity", "spans_20260105_trace_id_span_id_started_at_tenant_idx"] {
+            assert!(is_ours(Some(name)), "{name}");
+        }
+        assert!(is_ours(None));
+        for name in ["one_job", "spans_pkey", "spans_20260105_job_id_started_at_idx", "others_pkey"] {
+            assert!(!is_ours(Some(name)), "{name}");
         }
     }
 

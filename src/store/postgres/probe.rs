@@ -297,7 +297,7 @@ impl PostgresProbe {
         let slow = match slow {
             Ok(slow) => slow,
             // object_not_in_prerequisite_state
-            Err(error) if super::code_of_store(&error).as_deref() == Some("55000") => return Ok(Statements::NotLoaded),
+            Err(error) if error.code().as_deref() == Some("55000") => return Ok(Statements::NotLoaded),
             Err(error) => return Err(error),
         };
         let copied: Vec<Copied> = line

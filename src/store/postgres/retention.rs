@@ -158,6 +158,10 @@ impl Retention for Postgres {
              WHERE refused_at < $1 OR id <= (SELECT id FROM {schema}dead_letters ORDER BY id DESC LIMIT 1 OFFSET $2) \
              LIMIT {ROWS}))"
         ));
+        let deletions = AssertSqlSafe(format!(
+            "DELETE FROM {schema}deletions WHERE ctid = ANY(ARRAY(SELECT ctid FROM {schema}deletions \
+             WHERE deleted_at < $1 LIMIT {ROWS}))"
+        ));
         let unused = AssertSqlSafe(format!(
             "DELETE FROM {schema}resources WHERE ctid = ANY(ARRAY(SELECT ctid FROM {schema}resources AS r \
              WHERE last_seen_day < date '1970-01-01' + $1::int \
@@ -173,6 +177,8 @@ impl Retention for Postgres {
                 let query = sqlx::query(rollups).bind(Instant::of(keep_by.rollups));
                 let mut removed = query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
                 let query = sqlx::query(letters).bind(Instant::of(keep_by.dead_letters)).bind(most);
+                removed += query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
+                let query = sqlx::query(deletions).bind(Instant::of(keep_by.failed));
                 removed += query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
                 if resources {
                     // Spans that came on a later day said so of their resource.

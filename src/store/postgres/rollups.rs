@@ -60,7 +60,7 @@ impl RollupStore for Postgres {
         let write = async {
             let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
             // Safe: names of our own table and columns, and placeholders.
-            let query = sqlx::query_with(AssertSqlSafe(upsert(&self.schema)), bound);
+            let query = sqlx::query_with(AssertSqlSafe(update(&self.schema)), bound);
             let written = query.execute(&mut *work).await.map_err(failed(DOING));
             work.end(written).await.map(|_| ())
         };
@@ -96,10 +96,11 @@ fn bound_as(column: &str) -> &'static str {
     }
 }
 
-/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one. Each column comes as one array, in the
-/// order of [`bind`]. Where nobody wrote to the trace since its rows were read, all its open rows are to be seen, and
-/// `has_open` says anew whether there are any.
-fn upsert(schema: &Schema) -> String {
+/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one, nor one of a trace
+/// that was deleted since its rows were read, whether or not it began anew. Each column comes as one array, in the order of
+/// [`bind`]. Where nobody wrote to the trace since, all its open rows are to be seen, and `has_open` says anew whether there are
+/// any.
+fn update(schema: &Schema) -> String {
     let split = |name: &'static str| Instants::Split.columns(name);
     let columns: Vec<String> =
         ROLLUP.iter().flat_map(|name| split(name).split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
@@ -108,23 +109,22 @@ fn upsert(schema: &Schema) -> String {
         .map(|name| if name.ends_with("_ns") && name != "duration_ns" { "smallint" } else { bound_as(name) });
     let types = types.chain(["text", "bigint"]).enumerate();
     let arrays: Vec<String> = types.map(|(index, of)| format!("${}::{of}[]", index + 1)).collect();
-    let values = columns.iter().map(|name| match name.as_str() {
-        "services" | "regions" | "models" => format!("ARRAY(SELECT json_array_elements_text({name}::json))"),
-        "metadata" => "metadata::json".to_owned(),
-        name => name.to_owned(),
+    let set = columns.iter().skip(1).map(|name| match name.as_str() {
+        "services" | "regions" | "models" => {
+            format!("{name} = ARRAY(SELECT json_array_elements_text(told.{name}::json))")
+        }
+        "metadata" => "metadata = told.metadata::json".to_owned(),
+        name => format!("{name} = told.{name}"),
     });
-    let set = columns.iter().skip(1).map(|name| format!("{name} = excluded.{name}"));
     format!(
-        "INSERT INTO {schema}traces AS known ({names}, tenant, touched, settled, unsettled, has_open, created_at) \
-         SELECT {values}, tenant, touch, touch, false, true, started_at \
-         FROM unnest({arrays}) AS told ({names}, tenant, touch) \
-         ON CONFLICT (trace_id, tenant) DO UPDATE SET {set}, settled = excluded.settled, \
-         unsettled = excluded.settled < known.touched, \
-         has_open = known.has_open AND (excluded.settled <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
+        "UPDATE {schema}traces AS known SET {set}, settled = told.touch, unsettled = told.touch < known.touched, \
+         has_open = known.has_open AND (told.touch <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
          WHERE o.trace_id = known.trace_id AND o.tenant = known.tenant)) \
-         WHERE excluded.settled >= known.settled AND NOT known.spans_partial AND known.spans_expired_at IS NULL",
+         FROM unnest({arrays}) AS told ({names}, tenant, touch) \
+         WHERE known.trace_id = told.trace_id AND known.tenant = told.tenant \
+         AND told.touch BETWEEN known.settled AND known.touched AND NOT known.spans_partial \
+         AND known.spans_expired_at IS NULL",
         names = columns.join(", "),
-        values = values.collect::<Vec<_>>().join(", "),
         arrays = arrays.join(", "),
         set = set.collect::<Vec<_>>().join(", "),
     )

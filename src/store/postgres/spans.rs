@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 
 use super::copy::{Target, copy, met_a_row};
+use super::erasure::without_deleted;
 use super::stored::{read_ended, read_open, remove_ended, remove_open, take_open};
 use super::traces::{Known, KnownTraces, touch};
 use super::types::Instant as Timestamp;
@@ -101,14 +102,22 @@ impl Postgres {
     async fn write_batch(&self, batch: &[Span], today: u32, careful: bool) -> Result<bool> {
         let question = Epoch::question(&self.schema);
         let begun = Work::begin_asking(&self.writer, Mode::Write, self.limits, &question, DOING).await?;
-        let (mut work, epoch) = begun;
-        if self.epoch.has_changed(&epoch) {
+        let (mut work, answer) = begun;
+        let (epoch, deleted) = answer.split_once('/').unwrap_or((&answer, ""));
+        if self.epoch.has_changed(epoch) {
             work.rollback().await;
             return Ok(false);
         }
-        let written = BatchWrite { store: self, work: &mut work, careful, met: false }.run(batch, today).await;
+        let written = async {
+            let batch = without_deleted(&mut work, &self.schema, batch, deleted.parse().ok()).await?;
+            match batch.is_empty() {
+                true => Ok(Vec::new()),
+                false => BatchWrite { store: self, work: &mut work, careful, met: false }.run(&batch, today).await,
+            }
+        }
+        .await;
         let resources = work.end(written).await?;
-        if self.epoch.is_still(&epoch) {
+        if self.epoch.is_still(epoch) {
             self.resources.remember(resources, today);
         }
         Ok(true)

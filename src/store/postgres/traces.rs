@@ -71,7 +71,7 @@ impl TraceReader for Postgres {
 
 impl Postgres {
     /// The rows of one statement of [`filter`].
-    async fn ask(&self, statement: Statement, doing: &'static str) -> Result<Rows> {
+    pub(super) async fn ask(&self, statement: Statement, doing: &'static str) -> Result<Rows> {
         let bound = arguments(&statement).map_err(failed(doing))?;
         // Safe: the filter binds everything that the caller said.
         self.fetch(AssertSqlSafe(statement.sql), bound, doing).await

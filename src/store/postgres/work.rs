@@ -14,9 +14,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::failed;
 use super::pool::{Held, Pool};
 use super::session::{Seen, Session};
-use super::{code_of_store, failed};
 use crate::store::error::{Cause, Reach};
 use crate::store::{Result, StoreError};
 
@@ -243,7 +243,7 @@ impl Work {
     fn left_by(self, error: StoreError) -> StoreError {
         if is_of_connection(&error) {
             let pool = self.connection.pool();
-            if code_of_store(&error).is_some_and(|code| MISNAMED.contains(&code.as_str())) {
+            if error.code().is_some_and(|code| MISNAMED.contains(&code.as_str())) {
                 pool.names().give_up();
             }
             pool.forget_idle();
@@ -263,7 +263,7 @@ fn is_of_connection(error: &StoreError) -> bool {
     const STALE: &str = "0A000";
     match error {
         StoreError::Unavailable { cause, .. } => cause.reach() == Reach::Everything || *cause == Cause::ReadOnly,
-        error => code_of_store(error).is_some_and(|code| code == STALE || MISNAMED.contains(&code.as_str())),
+        error => error.code().is_some_and(|code| code == STALE || MISNAMED.contains(&code.as_str())),
     }
 }
 

@@ -43,15 +43,6 @@ pub(super) fn placeholders(columns: usize, rows: usize) -> String {
     all
 }
 
-/// How a row meets one that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    /// The row that is there stays; the count of affected rows tells.
-    Insert,
-    /// The row that is there goes.
-    Replace,
-}
-
 /// Into which table rows go, and which columns the INSERT lists.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -68,20 +59,19 @@ impl Shape {
         ALWAYS.len() + self.filled.len() as usize + self.open().len()
     }
 
-    fn sql(self, verb: Verb, rows: usize) -> Arc<str> {
-        let (verb, conflict) = match verb {
-            Verb::Insert => ("INSERT", " ON CONFLICT DO NOTHING"),
-            Verb::Replace => ("INSERT OR REPLACE", ""),
-        };
+    /// A row that is there already stays; the count of affected rows tells.
+    fn sql(self, rows: usize) -> Arc<str> {
         let names = ALWAYS.iter().copied().chain(self.filled.columns().map(Column::name));
         let names = names.chain(self.open().iter().copied());
-        let mut sql = format!("{verb} INTO {} (", self.table);
+        let mut sql = format!("INSERT INTO {} (", self.table);
         for (index, name) in names.enumerate() {
             let comma = if index == 0 { "" } else { "," };
             // Writing to a String cannot fail.
             let _ = write!(sql, "{comma}{name}");
         }
-        let _ = write!(sql, ") VALUES {}{conflict}", placeholders(self.width(), rows));
+        let values = placeholders(self.width(), rows);
+        // Nothing but a row of the same identity is a reason: an index that somebody added must not swallow spans.
+        let _ = write!(sql, ") VALUES {values} ON CONFLICT (trace_id, span_id, tenant) DO NOTHING");
         sql.into()
     }
 }
@@ -90,7 +80,6 @@ impl Shape {
 /// some of them were there. While the connection's thread runs one chunk the next one is encoded here.
 pub(super) async fn write_rows<'s>(
     connection: &mut SqliteConnection,
-    verb: Verb,
     shape: Shape,
     rows: &'s [Cow<'_, Span>],
     rows_per_statement: usize,
@@ -103,7 +92,7 @@ pub(super) async fn write_rows<'s>(
         let Some(size) = sizes.next() else { return Ok(None) };
         let sql = match &statement {
             Some((of, sql)) if *of == size => sql.clone(),
-            _ => statement.insert((size, shape.sql(verb, size))).1.clone(),
+            _ => statement.insert((size, shape.sql(size))).1.clone(),
         };
         let (chunk, after) = rest.split_at(size);
         rest = after;
@@ -244,9 +233,9 @@ mod tests {
     fn a_statement_lists_just_what_is_filled() {
         let shape = Shape { table: Table::Default, filled: [Column::Field(Field::Service)].into_iter().collect() };
         assert_eq!(
-            &*shape.sql(Verb::Insert, 2),
+            &*shape.sql(2),
             "INSERT INTO spans_default (trace_id,span_id,tenant,started_at,duration_ns,status,created_at,service) \
-             VALUES (?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+             VALUES (?,?,?,?,?,?,?,?),(?,?,?,?,?,?,?,?) ON CONFLICT (trace_id, span_id, tenant) DO NOTHING"
         );
     }
 

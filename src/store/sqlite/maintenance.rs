@@ -21,12 +21,20 @@ use crate::store::{Maintenance, MigrationState, Published, Result, StoreError, S
 const HISTORY: &str = "tracefall_migrations";
 
 /// Version, name, up, down; oldest first. One that was released is never edited.
-pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "spans",
-    include_str!("../../../migrations/sqlite/0001_spans.up.sql"),
-    include_str!("../../../migrations/sqlite/0001_spans.down.sql"),
-)];
+pub(super) const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "spans",
+        include_str!("../../../migrations/sqlite/0001_spans.up.sql"),
+        include_str!("../../../migrations/sqlite/0001_spans.down.sql"),
+    ),
+    (
+        2,
+        "deletions",
+        include_str!("../../../migrations/sqlite/0002_deletions.up.sql"),
+        include_str!("../../../migrations/sqlite/0002_deletions.down.sql"),
+    ),
+];
 
 fn migrator() -> Migrator {
     let both = MIGRATIONS.iter().flat_map(|(version, name, up, down)| {

@@ -9,7 +9,9 @@
 mod backup;
 mod checkpoint;
 mod encode;
+mod erasure;
 mod jobs;
+mod letters;
 mod maintenance;
 mod pins;
 #[cfg(test)]
@@ -73,6 +75,8 @@ pub(super) fn at(path: &Path, settings: &SqliteSettings) -> Store {
         checkpoints: store.clone(),
         maintenance: store.clone(),
         retention: store.clone(),
+        letters: store.clone(),
+        erasure: store.clone(),
         pins: store,
         writers: 1,
         reads_apart: false,
@@ -156,6 +160,8 @@ const DIALECT: Dialect<'_> = Dialect {
     instants: Instants::Whole,
     list: str::to_owned,
     list_holds: |column, value| format!("EXISTS (SELECT 1 FROM json_each(traces.{column}) WHERE value = {value})"),
+    position: "instr",
+    refused_at: "refused_at",
 };
 
 /// An instant as its column holds it: up to 2262-04-11, later ones held there. What that cuts, a span's provenance

@@ -155,6 +155,12 @@ impl Retention for Sqlite {
         let most = i64::try_from(keep_by.dead_letters_max).unwrap_or(i64::MAX);
         let letters = letters.bind(nanos(keep_by.dead_letters)).bind(most).bind(ROWS);
         removed += letters.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
+        let deletions = sqlx::query(
+            "DELETE FROM deletions WHERE (trace_id, tenant) IN \
+             (SELECT trace_id, tenant FROM deletions WHERE deleted_at < ? LIMIT ?)",
+        );
+        let deletions = deletions.bind(nanos(keep_by.failed)).bind(ROWS);
+        removed += deletions.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
         if resources {
             let unused = sqlx::query(
                 "DELETE FROM resources WHERE rowid IN (SELECT rowid FROM resources AS r WHERE last_seen_day < $1 \

@@ -161,17 +161,18 @@ fn trace_keys<'k>(traces: impl Iterator<Item = (&'k TenantId, TraceId)>) -> sqlx
     Ok(arguments)
 }
 
-/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one. Safe: names of our own columns, and
-/// placeholders.
+/// Writes roll-ups over the traces' rows, but never an older one over a newer one, nor any over a final one, nor one of a trace
+/// that was deleted since its rows were read, whether or not it began anew. Safe: names of our own columns, and placeholders.
 fn upsert(rows: usize) -> String {
     let set: Vec<String> =
         ROLLUP.iter().skip(1).chain(&["settled"]).map(|name| format!("{name} = excluded.{name}")).collect();
     format!(
-        "INSERT INTO traces ({}, tenant, touched, settled, created_at) VALUES {} \
-         ON CONFLICT (trace_id, tenant) DO UPDATE SET {} \
-         WHERE excluded.settled >= traces.settled AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
+        "INSERT INTO traces ({}, tenant, touched, settled, created_at) SELECT * FROM (VALUES {}) \
+         WHERE EXISTS (SELECT 1 FROM traces WHERE trace_id = column1 AND tenant = column{}) ON CONFLICT (trace_id, tenant) DO UPDATE SET {} \
+         WHERE excluded.settled BETWEEN traces.settled AND traces.touched AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
         ROLLUP.join(", "),
         placeholders(ROLLUP.len() + 4, rows),
+        ROLLUP.len() + 1,
         set.join(", "),
     )
 }

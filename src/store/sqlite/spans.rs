@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
-use super::encode::{Shape, Verb, write_rows};
+use super::encode::{Shape, write_rows};
+use super::erasure::without_deleted;
 use super::stored::{read, remove, take};
 use super::tables::{Table, Tables};
 use super::traces::{Known, touch};
@@ -40,6 +41,8 @@ impl SpanWriter for Sqlite {
         debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
+        let batch = without_deleted(&mut transaction, batch).await?;
+        let batch = &*batch;
         let resources = self.write_batch(&mut transaction, batch, today).await?;
         transaction.commit().await.map_err(failed(DOING))?;
         self.resources.remember(resources, today);
@@ -203,9 +206,9 @@ impl BatchWrite<'_> {
         for (table, keys) in gone {
             remove(self.connection, table, &keys).await?;
         }
-        let met = self.write(Verb::Insert, Table::Open, &open).await?;
+        let met = self.write(Table::Open, &open).await?;
         open_again.extend(self.merge_into_met(Table::Open, met).await?.into_iter().map(Cow::Owned));
-        self.write(Verb::Replace, Table::Open, &open_again).await?;
+        self.replace(Table::Open, &open_again).await?;
 
         let mut by_table: BTreeMap<Table, Vec<Cow<'_, Span>>> = BTreeMap::new();
         for span in ended {
@@ -214,25 +217,32 @@ impl BatchWrite<'_> {
         let days = by_table.keys().filter_map(|table| if let Table::Day(day) = table { Some(*day) } else { None });
         self.tables.make(self.connection, days).await.map_err(failed(DOING))?;
         for (table, spans) in &by_table {
-            let met = self.write(Verb::Insert, *table, spans).await?;
+            let met = self.write(*table, spans).await?;
             let changed = self.merge_into_met(*table, met).await?;
             ended_again.entry(*table).or_default().extend(changed.into_iter().map(Cow::Owned));
         }
         for (table, spans) in &ended_again {
-            self.write(Verb::Replace, *table, spans).await?;
+            self.replace(*table, spans).await?;
         }
         Ok(())
     }
 
     /// Answers with the spans of those statements that met a row of theirs in the table.
-    async fn write<'s>(&mut self, verb: Verb, table: Table, spans: &'s [Cow<'_, Span>]) -> Result<Vec<&'s Span>> {
+    async fn write<'s>(&mut self, table: Table, spans: &'s [Cow<'_, Span>]) -> Result<Vec<&'s Span>> {
         let by_spans = spans.iter().fold(Filled::default(), |filled, span| filled.union(Filled::by(span)));
         self.tables.fill(self.connection, table, by_spans).await.map_err(failed(DOING))?;
         // Batches of slightly different spans share their prepared statements.
         let by_table = self.tables.filled(table);
         let filled = if by_table.len() <= by_spans.len() + SPARE_COLUMNS { by_table } else { by_spans };
         let (shape, rows) = (Shape { table, filled }, super::ROWS_PER_STATEMENT);
-        write_rows(self.connection, verb, shape, spans, rows).await.map_err(failed(DOING))
+        write_rows(self.connection, shape, spans, rows).await.map_err(failed(DOING))
+    }
+
+    /// Writes spans in the place of their rows.
+    async fn replace(&mut self, table: Table, spans: &[Cow<'_, Span>]) -> Result<()> {
+        let keys: Vec<SpanKey> = spans.iter().map(|span| span.key()).collect();
+        remove(self.connection, table, &keys).await?;
+        self.write(table, spans).await.map(|_| ())
     }
 
     async fn read_by_key(&mut self, table: Table, keys: &[SpanKey]) -> Result<HashMap<SpanKey, Span>> {

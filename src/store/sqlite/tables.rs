@@ -157,7 +157,9 @@ impl Tables {
             return Ok(());
         }
         let rows = sqlx::query(
+            // Ours by their names: what others hang on the table is not copied.
             "SELECT sql FROM sqlite_schema WHERE tbl_name = 'spans_default' AND sql IS NOT NULL \
+             AND type IN ('table', 'index') AND name GLOB 'spans_default*' \
              AND name <> 'spans_default_created_at' ORDER BY type DESC",
         )
         .fetch_all(&mut *connection)

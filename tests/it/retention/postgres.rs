@@ -61,6 +61,12 @@ async fn cleanup_old_traces_removes_completed_ones_and_counts() {
     }
     assert!(read(&store, 1).await.keeping.spans_expired_at.is_some());
     assert_eq!(count(&mut outside, "SELECT tracefall.cleanup_old_traces(79)::bigint").await, 1);
+    // So many traces a call, until none is left: the sixth with its two spans is the first.
+    write(&store, (10..15).map(|trace| done(trace, 1, ago(100)))).await;
+    settle(&store, now).await;
+    for removed in [3, 2, 2, 0] {
+        assert_eq!(count(&mut outside, "SELECT tracefall.cleanup_old_traces(90, 2)::bigint").await, removed);
+    }
     let refused = outside.execute("SELECT tracefall.cleanup_old_traces(-1)").await.unwrap_err().to_string();
     assert!(refused.contains("no number of days"), "{refused}");
     outside.close().await.unwrap();

@@ -2,7 +2,9 @@
 //!
 //! A store joins by a [`Home`] and a line with `run!`. What only one dialect promises has a file of its own.
 
+mod erasure;
 mod jobs;
+mod letters;
 mod maintenance;
 mod pooler;
 mod postgres;
@@ -68,6 +70,11 @@ macro_rules! run {
                 rollups::an_unknown_trace_has_nothing_to_settle,
                 jobs::a_checkpoint_is_what_was_noted_last,
                 jobs::a_checkpoint_is_swapped_only_for_what_was_read,
+                erasure::a_deleted_trace_leaves_nothing_and_its_neighbours_stay,
+                erasure::what_was_heard_of_before_a_deletion_is_not_stored_after_it,
+                erasure::a_rollup_does_not_bring_a_deleted_trace_back,
+                erasure::the_traces_of_somebody_are_found_wherever_they_are,
+                letters::dead_letters_are_read_by_page_filtered_and_removed,
                 maintenance::dead_letters_are_counted;
             home:
                 sequences::random_sequences_with_a_restart_end_as_one_span_each,

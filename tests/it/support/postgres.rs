@@ -154,7 +154,10 @@ async fn template(server: &str) -> String {
     if let Some(name) = TEMPLATE.get() {
         return name.clone();
     }
-    let text = include_str!("../../../migrations/postgres/0001_spans.up.sql");
+    let text = concat!(
+        include_str!("../../../migrations/postgres/0001_spans.up.sql"),
+        include_str!("../../../migrations/postgres/0002_deletions.up.sql")
+    );
     let hash: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let name = format!("tracefall_template_{hash}");
     let mut connection = PgConnection::connect(server).await.unwrap();

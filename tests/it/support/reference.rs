@@ -19,8 +19,9 @@ use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::store::error::Cause;
 use tracefall::store::{
-    Checkpoints, Cleared, DeadLetter, Detail, Due, KeepBy, Maintenance, MigrationState, Pin, Pins, Place, Result,
-    Retention, RollupStore, SpanWriter, Store, StoreError, StoreSize, ToSettle, Touch, TraceReader, TraceRows,
+    Checkpoints, Cleared, DeadLetter, DeadLetters, Detail, Due, Erased, Erasure, From, KeepBy, KeptLetter,
+    LetterFilter, Maintenance, MigrationState, Owner, Pin, Pins, Place, Result, Retention, RollupStore, SpanWriter,
+    Store, StoreError, StoreSize, ToSettle, Touch, TraceReader, TraceRows,
 };
 
 use crate::store_suite::Home;
@@ -31,7 +32,11 @@ use crate::store_suite::searching::rollup;
 enum Event {
     Spans(Vec<Span>),
     Rollups(Vec<(TenantId, Touch, TraceRollup)>),
-    DeadLetters(usize),
+    DeadLetters(Vec<DeadLetter>),
+    /// Dead letters that were removed, by their ids.
+    LettersGone(Vec<i64>),
+    /// Nothing is stored of these traces that was heard of until then.
+    Barred(TenantId, Vec<TraceId>, UnixNanos),
     /// A job's name, and how far it has come.
     Reached(String, String),
     Pinned(TenantId, Pin),
@@ -56,6 +61,8 @@ impl Home for Reference {
             checkpoints: opened.clone(),
             maintenance: opened.clone(),
             retention: opened.clone(),
+            letters: opened.clone(),
+            erasure: opened.clone(),
             pins: opened,
             writers: 1,
             reads_apart: false,
@@ -154,7 +161,7 @@ impl Row {
     }
 
     fn settle(&mut self, touch: Touch, rollup: &TraceRollup) {
-        if touch.0 < self.settled {
+        if !(self.settled..=self.touched).contains(&touch.0) {
             return;
         }
         self.settled = touch.0;
@@ -207,7 +214,12 @@ fn traces(events: &[Event]) -> BTreeMap<(TenantId, TraceId), Row> {
                     }
                 }
             }
-            Event::DeadLetters(_) | Event::Reached(..) | Event::Pinned(..) | Event::Unpinned(..) => {}
+            Event::DeadLetters(_)
+            | Event::LettersGone(_)
+            | Event::Barred(..)
+            | Event::Reached(..)
+            | Event::Pinned(..)
+            | Event::Unpinned(..) => {}
         }
     }
     rows
@@ -238,11 +250,20 @@ fn carries(row: &Row, spans: &[Span], field: Field, value: &str) -> bool {
 #[async_trait]
 impl SpanWriter for Opened {
     async fn write_spans(&self, batch: &[Span]) -> Result<()> {
-        self.note("write spans", Event::Spans(batch.to_vec()))
+        let kept = self.ask("write spans", |events| {
+            let barred = |span: &&Span| {
+                !events.iter().any(|event| {
+                    matches!(event, Event::Barred(tenant, traces, until)
+                    if *tenant == span.tenant && traces.contains(&span.trace_id) && span.seen_at <= *until)
+                })
+            };
+            batch.iter().filter(barred).cloned().collect()
+        })?;
+        self.note("write spans", Event::Spans(kept))
     }
 
     async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
-        self.note("write dead letters", Event::DeadLetters(letters.len()))
+        self.note("write dead letters", Event::DeadLetters(letters.to_vec()))
     }
 }
 
@@ -383,18 +404,132 @@ impl Maintenance for Opened {
 
     async fn size(&self) -> Result<StoreSize> {
         self.ask("measure the store", |events| {
-            let letters = |event: &Event| if let Event::DeadLetters(count) = event { *count as u64 } else { 0 };
             let known = spans(events, |_| true);
             StoreSize {
                 bytes: known.iter().map(|span| span.weight() as u64).sum(),
                 open_spans: known.iter().filter(|span| !span.is_ended()).count() as u64,
-                dead_letters: events.iter().map(letters).sum(),
+                dead_letters: letters(events, &LetterFilter::default()).len() as u64,
             }
         })
     }
 
     async fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The dead letters that are left, by their ids, which count them from 1.
+fn letters(events: &[Event], filter: &LetterFilter) -> Vec<KeptLetter> {
+    let mut letters: Vec<KeptLetter> = Vec::new();
+    let mut id = 0;
+    for event in events {
+        match event {
+            Event::DeadLetters(some) => letters.extend(some.iter().map(|letter| {
+                id += 1;
+                KeptLetter { id, letter: letter.clone() }
+            })),
+            Event::LettersGone(ids) => letters.retain(|kept| !ids.contains(&kept.id)),
+            _ => {}
+        }
+    }
+    letters.retain(|KeptLetter { id, letter }| {
+        (filter.ids.is_empty() || filter.ids.contains(id))
+            && filter.since.is_none_or(|since| letter.refused_at >= since)
+            && filter.before.is_none_or(|before| letter.refused_at < before)
+            && filter.reason.as_ref().is_none_or(|reason| letter.reason.contains(reason))
+    });
+    letters
+}
+
+#[async_trait]
+impl DeadLetters for Opened {
+    async fn dead_letters(&self, filter: &LetterFilter, from: From, limit: usize) -> Result<Vec<KeptLetter>> {
+        self.ask("read dead letters", |events| {
+            let mut letters = letters(events, filter);
+            match from {
+                From::OldestAfter(id) => letters.retain(|kept| kept.id > id),
+                From::NewestBefore(id) => {
+                    letters.retain(|kept| kept.id < id);
+                    letters.reverse();
+                }
+            }
+            letters.truncate(limit);
+            letters
+        })
+    }
+
+    async fn count_dead_letters(&self, filter: &LetterFilter) -> Result<u64> {
+        self.ask("count dead letters", |events| letters(events, filter).len() as u64)
+    }
+
+    async fn remove_dead_letters(&self, filter: &LetterFilter, limit: usize) -> Result<u64> {
+        let found = self.dead_letters(filter, From::OldestAfter(0), limit).await?;
+        let gone: Vec<i64> = found.iter().map(|kept| kept.id).collect();
+        self.note("remove dead letters", Event::LettersGone(gone))?;
+        Ok(found.len() as u64)
+    }
+}
+
+#[async_trait]
+impl Erasure for Opened {
+    async fn places(&self) -> Result<Vec<String>> {
+        Ok(vec!["memory".into()])
+    }
+
+    async fn traces_of(&self, tenant: &TenantId, owner: &Owner, _place: &str, limit: usize) -> Result<Vec<TraceId>> {
+        let (field, id) = match owner {
+            Owner::User(id) => (Field::UserId, id),
+            Owner::Workspace(id) => (Field::WorkspaceId, id),
+        };
+        self.ask("delete traces", |events| {
+            let found = spans(events, |record| record.tenant == *tenant);
+            let mut ids: Vec<TraceId> =
+                found.iter().filter(|span| span.fields.text(field) == Some(id)).map(|span| span.trace_id).collect();
+            ids.dedup();
+            ids.truncate(limit);
+            ids
+        })
+    }
+
+    async fn holdings(&self, tenant: &TenantId, ids: &[TraceId]) -> Result<Erased> {
+        self.ask("delete traces", |events| {
+            let is_one = |of: &TenantId, id: &TraceId| of == tenant && ids.contains(id);
+            let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let letters = letters(events, &LetterFilter::default()).into_iter();
+            Erased {
+                traces: traces(events).keys().filter(|(of, id)| is_one(of, id)).count() as u64,
+                spans: spans(events, |record| is_one(&record.tenant, &record.trace_id)).len() as u64,
+                pins: pins(events, tenant).iter().filter(|pin| ids.contains(&pin.trace_id)).count() as u64,
+                dead_letters: letters
+                    .filter(|kept| kept.letter.tenant == *tenant && texts.contains(&kept.letter.trace_id))
+                    .count() as u64,
+            }
+        })
+    }
+
+    async fn bar(&self, tenant: &TenantId, traces: &[TraceId], until: UnixNanos) -> Result<()> {
+        self.note("delete traces", Event::Barred(tenant.clone(), traces.to_vec(), until))
+    }
+
+    async fn erase(&self, tenant: &TenantId, ids: &[TraceId]) -> Result<(Erased, bool)> {
+        let erased = self.holdings(tenant, ids).await?;
+        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let mut history = self.history("delete traces")?;
+        let is_one = |of: &TenantId, id: &TraceId| of == tenant && ids.contains(id);
+        let events = history.as_mut().unwrap();
+        let letters = letters(events, &LetterFilter::default()).into_iter();
+        let gone = letters.filter(|kept| kept.letter.tenant == *tenant && texts.contains(&kept.letter.trace_id));
+        let gone = Event::LettersGone(gone.map(|kept| kept.id).collect());
+        events.push(gone);
+        for event in events.iter_mut() {
+            match event {
+                Event::Spans(batch) => batch.retain(|span| !is_one(&span.tenant, &span.trace_id)),
+                Event::Rollups(rollups) => rollups.retain(|(of, _, rollup)| !is_one(of, &rollup.trace_id)),
+                _ => {}
+            }
+        }
+        events.retain(|event| !matches!(event, Event::Pinned(of, pin) if is_one(of, &pin.trace_id)));
+        Ok((erased, false))
     }
 }
 
