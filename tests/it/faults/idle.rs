@@ -69,13 +69,14 @@ async fn most(database: &Database, roles: &str, work: impl Future<Output = ()>) 
     );
     let most = Cell::new(0);
     let count = async {
-        let mut last = 0;
-        loop {
+        let mut last = [0; 4];
+        for look in 0.. {
             // Safe: the test's own words.
             let now: i64 = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(&mut outside).await.unwrap();
-            // One that was told farewell is listed until its process has ended.
-            most.set(most.get().max(now.min(last)));
-            last = now;
+            // One that was told farewell is listed until its process has ended, which takes the time it takes on a busy
+            // machine: what counts is what is seen four times in a row. One too many would stay for longer.
+            last[look % 4] = now;
+            most.set(most.get().max(last.into_iter().min().unwrap_or_default()));
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     };
