@@ -3,8 +3,8 @@
 //! Two kinds of rules. A key rule takes the value of a member, at any depth, by the member's name; a pattern takes what it
 //! matches out of any text. What they take becomes [`MARK`]; nothing else changes, and JSON stays JSON.
 //!
-//! Most spans hold nothing of the kind, and what they cost is a look by [`sieve`]: literal words, without one of which no
-//! rule can match, searched for many at a time. Only behind a find are the texts read member by member ([`json`]). All of
+//! Most spans hold nothing of the kind, and what they cost is a look by `sieve`: literal words, without one of which no
+//! rule can match, searched for many at a time. Only behind a find are the texts read member by member (`json`). All of
 //! it takes time linear in the texts: the patterns are regular expressions without backtracking.
 
 mod card;

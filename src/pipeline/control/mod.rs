@@ -1,5 +1,5 @@
 //! The levers of this process: asked by every request, changed by `PUT /v1/admin/ingest`, kept in a file and shared with
-//! other replicas through the store ([`spread`]).
+//! other replicas through the store (`spread`).
 //!
 //! A change is in force as soon as it is in memory, before it is kept anywhere: an emergency does not wait for a disk. Then
 //! it is in the file, which the next process reads before it takes anything, with the database away or not. What the

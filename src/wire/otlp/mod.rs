@@ -1,6 +1,6 @@
 //! OTLP's traces, in both encodings: `POST /v1/traces`, `TraceService/Export`, files of exported traces, and the way back.
 //!
-//! `protobuf` and `json` read a body into one [`record::Record`] a span, borrowing what stands in the body as it is to be
+//! `protobuf` and `json` read a body into one `Record` a span, borrowing what stands in the body as it is to be
 //! kept; `map` makes our span of a record, so that both encodings mean the same; `encode` is the way back.
 //!
 //! A value of an attribute is kept as JSON. What JSON has no word for is written as OTLP/JSON writes it, as an object of
