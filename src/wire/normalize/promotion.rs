@@ -138,6 +138,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("langfuse.session.id", Plain),
             ("traceloop.association.properties.session_id", Plain),
             ("langsmith.trace.session_id", Plain),
+            ("ai.telemetry.metadata.sessionId", Plain),
         ],
     ),
     (
@@ -148,6 +149,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("langfuse.user.id", Plain),
             ("gen_ai.user", Plain),
             ("traceloop.association.properties.user_id", Plain),
+            ("ai.telemetry.metadata.userId", Plain),
         ],
     ),
     (Field::Region, &[("cloud.region", Plain)]),
@@ -175,10 +177,11 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
         Field::Provider,
         &[
             ("gen_ai.provider.name", Plain),
+            // The AI SDK writes the same into `gen_ai.system`, where other senders' points belong to the name.
+            ("ai.model.provider", BeforePoint),
             ("gen_ai.system", Plain),
             ("llm.provider", Plain),
             ("llm.system", Plain),
-            ("ai.model.provider", BeforePoint),
         ],
     ),
     (
@@ -550,6 +553,14 @@ mod tests {
         let both =
             [("gen_ai.usage.cost", "1"), ("langfuse.observation.cost_details", r#""{\"input\":0.1,\"total\":0.25}""#)];
         assert_eq!(of("cost_pico", &both).as_deref(), Some("250000000000"));
+    }
+
+    #[test]
+    fn a_provider_has_one_name_whichever_span_of_the_ai_sdk_tells_it() {
+        let outer = [("ai.model.provider", "\"openai.chat\"")];
+        let inner = [("gen_ai.system", "\"openai.chat\""), outer[0]];
+        assert_eq!((of("provider", &outer), of("provider", &inner)), (Some("openai".into()), Some("openai".into())));
+        assert_eq!(of("provider", &[("gen_ai.system", "\"aws.bedrock\"")]).as_deref(), Some("aws.bedrock"));
     }
 
     #[test]
