@@ -167,11 +167,18 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("reranker.model_name", Plain),
             ("llm.request.model_name", Plain),
             ("ai.model.id", Plain),
+            // All that OpenInference tells of a request that failed.
+            (PARAMETERS, Member(&["model"])),
         ],
     ),
     (
         Field::RequestModel,
-        &[("gen_ai.request.model", Plain), ("llm.request.model_name", Plain), ("ai.model.id", Plain)],
+        &[
+            ("gen_ai.request.model", Plain),
+            ("llm.request.model_name", Plain),
+            ("ai.model.id", Plain),
+            (PARAMETERS, Member(&["model"])),
+        ],
     ),
     (
         Field::Provider,
@@ -283,6 +290,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
     (Field::Sequence, &[("ctrlplane.sequence", Plain)]),
 ];
 
+const PARAMETERS: &str = "llm.invocation_parameters";
 const USAGE: &str = "langfuse.observation.usage_details";
 
 /// Attributes that tell the sum of all tokens, by which it is seen how they were counted.
@@ -509,6 +517,16 @@ mod tests {
             assert_eq!(of("request_model", &attributes).as_deref(), Some("asked"));
         }
         assert_eq!(of("model", &[new, ("model", "\"own\"")]).as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn a_request_that_failed_still_names_its_model() {
+        let parameters = ("llm.invocation_parameters", r#""{\"model\": \"asked\", \"temperature\": 0.5}""#);
+        let model = |attributes: &[_]| [of("model", attributes), of("request_model", attributes)];
+        assert_eq!(model(&[parameters]), [Some("asked".into()), Some("asked".into())]);
+        let answered = ("llm.model_name", "\"answered\"");
+        assert_eq!(model(&[parameters, answered]), [Some("answered".into()), Some("asked".into())]);
+        assert_eq!(model(&[("llm.invocation_parameters", "\"[]\"")]), [None, None]);
     }
 
     #[test]
