@@ -12,6 +12,7 @@ use tracefall::model::time::UnixNanos;
 use tracefall::settings::Secret;
 
 use crate::clients::{Ended, first_line, run};
+use crate::docs::blocks;
 use crate::support::TestServer;
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients-otel");
@@ -424,5 +425,51 @@ async fn the_ai_sdk_tells_model_tokens_session_and_user_and_counts_once() {
         // It repeats what the inner one used.
         assert_eq!((&outer["cost_role"], &outer["provider"]), (&json!("aggregate"), &json!("openai")));
     }
+    server.stop().await;
+}
+
+/// Each block of docs/clients/otel.md in a language that is here is a program that reports as it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recipes_of_the_documents_report_as_they_stand() {
+    let Some(installed) = installed() else { return };
+    let (_openai, url) = openai(&installed);
+    let server = guarded().await;
+    let document = include_str!("../../../docs/clients/otel.md");
+    let folder = server.folder.path();
+    let program = |language: &str, file: &str, text: &str| {
+        std::fs::write(folder.join(file), text).unwrap();
+        let mut command = Command::new(language);
+        command.arg(folder.join(file));
+        named(&mut command);
+        command
+    };
+    std::os::unix::fs::symlink(installed.join("node/node_modules"), folder.join("node_modules")).unwrap();
+    let mut count = 0;
+    for (language, fence, end) in [("python3", "python", "py"), ("node", "javascript", "mjs")] {
+        for text in blocks(document, fence) {
+            count += 1;
+            let service = format!("recipe-{count}");
+            let mut command = program(language, &format!("{service}.{end}"), &text);
+            configured(&mut command, &server, "http/protobuf").envs([
+                ("PYTHONPATH", &*installed.join("python").display().to_string()),
+                ("OTEL_SERVICE_NAME", &service),
+                ("OPENAI_BASE_URL", &url),
+                ("OPENAI_API_KEY", "none"),
+            ]);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+            let path = format!("/v1/traces?service={service}");
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            loop {
+                let list: Value = server.get(&path).bearer_auth(KEY).send().await.unwrap().json().await.unwrap();
+                if list["traces"][0]["span_count"].as_u64().is_some_and(|spans| spans > 0) {
+                    break;
+                }
+                assert!(std::time::Instant::now() < deadline, "nothing was reported by\n{text}");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert_eq!(count, 4);
     server.stop().await;
 }

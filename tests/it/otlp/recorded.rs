@@ -53,12 +53,13 @@ async fn all(server: &TestServer, traces: &BTreeSet<String>) -> BTreeMap<String,
             assert!(listed.insert(id.to_owned()), "{id} is listed twice");
             answers.insert(format!("summary of {id}"), trace.clone());
         }
-        match list["next_cursor"].as_str() {
+        match list["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
-    assert_eq!(listed, *traces);
+    let differing: Vec<_> = listed.symmetric_difference(traces).collect();
+    assert_eq!(differing, [""; 0], "listed and not sent, or sent and not listed");
     for id in traces {
         let trace = server.read(&format!("/v1/traces/{id}")).await;
         assert_eq!(trace["truncated"], json!(false), "{id}");
