@@ -52,8 +52,9 @@ impl Statement {
         format!("${}", self.binds.len())
     }
 
+    /// A text, its NULs as they are kept: PostgreSQL has none.
     fn text(&mut self, value: &str) -> String {
-        self.bind(Bind::Text(value.to_owned()))
+        self.bind(Bind::Text(value.replace('\0', "\u{fffd}")))
     }
 
     /// As many placeholders as [`Instants::columns`] gives columns.

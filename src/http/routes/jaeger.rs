@@ -5,7 +5,7 @@
 //! ended at a bound is no answer but a 503.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,6 +16,7 @@ use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::ApiError;
 use crate::http::negotiate::Query;
+use crate::http::path::Segment;
 use crate::http::refusal::Jaeger;
 use crate::model::ids::TraceId;
 use crate::model::search::SpanQuery;
@@ -88,7 +89,7 @@ pub async fn services(State(services): State<Services>, MayRead(caller): MayRead
 pub async fn operations_of(
     State(services): State<Services>,
     MayRead(caller): MayRead,
-    Path(rest): Path<String>,
+    Segment(rest): Segment,
 ) -> Result<Response, ApiError> {
     let service = rest.strip_suffix("/operations").filter(|service| !service.is_empty());
     let service = service.ok_or_else(|| ApiError::not_found("there is only /api/services/{service}/operations"))?;
@@ -175,7 +176,7 @@ pub async fn search(
 pub async fn trace(
     State(services): State<Services>,
     MayRead(caller): MayRead,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Response, ApiError> {
     let id = read_id(&text)?;
     match services.queries.legacy_traces(&caller.tenant, &[id]).await?.pop() {
@@ -276,7 +277,7 @@ pub async fn v3_search(
 pub async fn v3_trace(
     State(services): State<Services>,
     MayRead(caller): MayRead,
-    Path(text): Path<String>,
+    Segment(text): Segment,
 ) -> Result<Response, ApiError> {
     match services.queries.v3_trace(&caller.tenant, read_id(&text)?).await? {
         Asked::Found(trace) => Ok(json(trace)),

@@ -168,6 +168,7 @@ pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
         (service("b"), &[]),
         (service("Router"), &[]),
         (service("%"), &[]),
+        (service("\0"), &[]),
         (status(Outcome::Failed), &[3]),
         (status(Outcome::Completed), &[2]),
         (status(Outcome::Running), &[4, 1]),
