@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use crate::model::ids::{IdError, TraceId};
 use crate::model::search::SpanQuery;
 use crate::model::time::UnixNanos;
+use crate::wire::json;
 
 /// Traces of a search that asks for no number of them.
 pub const DEFAULT_LIMIT: usize = 100;
@@ -69,7 +70,7 @@ pub fn v3(parameters: &Parameters) -> Result<SpanQuery, String> {
         let text = one(&named, name).ok_or_else(|| format!("query.{told} is required"))?;
         // A `+` that was not escaped came as a space.
         let text = if text.contains('T') { text.replace(' ', "+") } else { text.to_owned() };
-        UnixNanos::parse_rfc3339(&text).map_err(|error| format!("query.{told}: {text:?} {error}"))
+        UnixNanos::parse_rfc3339(&text).map_err(|error| format!("query.{told}: {} {error}", json::excerpt(&text)))
     };
     let tags = one(&named, "attributes").map(|text| tag_map("query.attributes", text)).transpose()?.unwrap_or_default();
     checked(SpanQuery {
@@ -138,7 +139,7 @@ fn from_base64(text: &str) -> Option<TraceId> {
 /// That it is none.
 /// Source: <https://pkg.go.dev/time#ParseDuration>.
 pub fn duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {:?}", crate::wire::json::excerpt(text));
+    let invalid = || format!("time: invalid duration {}", json::excerpt(text));
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Ok(0);
@@ -172,7 +173,7 @@ pub fn duration(text: &str) -> Result<i64, String> {
 }
 
 fn missing_unit(text: &str) -> String {
-    format!("time: missing unit in duration {:?}", crate::wire::json::excerpt(text))
+    format!("time: missing unit in duration {}", json::excerpt(text))
 }
 
 fn given<'p>(parameters: &'p Parameters, name: &str) -> impl Iterator<Item = &'p str> {
@@ -186,8 +187,7 @@ fn plain(key: &str) -> String {
 }
 
 fn number(name: &str, text: &str) -> Result<i64, String> {
-    text.parse()
-        .map_err(|_| format!("unable to parse param '{name}': {:?} is no integer", crate::wire::json::excerpt(text)))
+    text.parse().map_err(|_| format!("unable to parse param '{name}': {} is no integer", json::excerpt(text)))
 }
 
 /// A number of units since 1970; before is 1970.
@@ -214,7 +214,7 @@ fn legacy_tags(parameters: &Parameters) -> Result<Vec<(String, String)>, String>
     let mut tags = BTreeMap::new();
     for text in given(parameters, "tag") {
         let (key, value) = text.split_once(':').ok_or_else(|| {
-            format!("malformed 'tag' parameter, expecting key:value, received: {}", crate::wire::json::excerpt(text))
+            format!("malformed 'tag' parameter, expecting key:value, received: {}", json::excerpt(text))
         })?;
         tags.insert(key.to_owned(), value.to_owned());
     }

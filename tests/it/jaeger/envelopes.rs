@@ -155,7 +155,7 @@ async fn services_operations_and_dependencies_are_listed_in_order() {
             server.read("/api/v3/operations?service=api&span_kind=server").await,
             json!({"operations": [api[1]]})
         );
-        assert_eq!(server.read("/api/v3/operations").await["operations"].as_array().unwrap().len(), 7);
+        assert_eq!(server.read("/api/v3/operations").await["operations"].as_array().unwrap().len(), 8);
 
         let all = server.read("/api/dependencies?endTs=1767657600000&lookback=86400000").await;
         let call = |parent: &str, child: &str| json!({"parent": parent, "child": child, "callCount": 1});

@@ -33,7 +33,7 @@ async fn every_refusal_has_the_envelope_of_its_interface() {
         ),
         (
             "/api/traces?service=a&tag=b".into(),
-            legacy(400, "malformed 'tag' parameter, expecting key:value, received: b"),
+            legacy(400, "malformed 'tag' parameter, expecting key:value, received: \"b\""),
         ),
         ("/api/operations".into(), legacy(400, "parameter 'service' is required")),
         ("/api/dependencies?endTs=now".into(), legacy(400, "unable to parse param 'endTs': \"now\" is no integer")),

@@ -140,7 +140,7 @@ async fn any_name_can_be_asked_for() {
             "50%",
             "a+b",
             "\"quoted\" 'and' <b>",
-            "..",
+            "...",
             "'; DROP TABLE traces; --",
         ];
         let span = |(index, name): (usize, &&str)| {
