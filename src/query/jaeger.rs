@@ -1,6 +1,7 @@
 //! Traces for Jaeger's readers: whole ones in either of its forms, and summaries of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::model::search::SpanQuery;
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
-use crate::query::scan::{Bounded, HELD};
+use crate::query::scan::{Bounded, Room};
 use crate::query::{Loaded, MAX_TRACE_SPANS, Queries};
 use crate::store::{Detail, StoreError};
 use crate::wire::jaeger::{self, Parent, Seen, legacy, v3};
@@ -61,19 +62,17 @@ impl Queries {
     /// # Errors
     /// What the store says.
     pub async fn legacy_traces(&self, tenant: &TenantId, ids: &[TraceId]) -> Result<Vec<Asked>, StoreError> {
-        let (mut answers, mut held) = (Vec::with_capacity(ids.len()), 0);
+        let (mut answers, mut room) = (Vec::with_capacity(ids.len()), Room::default());
         for trace_id in ids {
-            if held >= HELD {
+            if room.is_full() {
                 answers.push(Asked::LeftOut);
                 continue;
             }
             answers.push(match self.load(tenant, *trace_id, Detail::Full).await? {
                 Loaded::Unknown => Asked::Unknown,
                 Loaded::Expired(_) => Asked::Expired,
-                Loaded::Spans(trace, keeping) => {
-                    held += trace.spans.len();
-                    Asked::Found(self.legacy(&trace, keeping))
-                }
+                Loaded::Spans(trace, keeping) if room.takes(&trace) => Asked::Found(self.legacy(&trace, keeping)),
+                Loaded::Spans(..) => Asked::LeftOut,
             });
         }
         Ok(answers)
@@ -88,27 +87,30 @@ impl Queries {
         tenant: &TenantId,
         query: &SpanQuery,
     ) -> Result<Bounded<Vec<String>>, StoreError> {
-        let Bounded { answer, cut } = self.find(tenant, query, Detail::Full).await?;
-        let mut traces = Vec::with_capacity(answer.len());
-        for (trace, keeping) in answer {
+        let (mut traces, mut room) = (Vec::new(), Room::default());
+        let ended = self.find(tenant, query, Detail::Full, |trace, keeping| {
+            if !room.takes(&trace) {
+                return ControlFlow::Break(());
+            }
             traces.push(self.legacy(&trace, keeping));
-            // Writing is work: others have their turn between two traces.
-            tokio::task::yield_now().await;
-        }
-        Ok(Bounded { answer: traces, cut })
+            ControlFlow::Continue(())
+        });
+        let ended = ended.await?;
+        Ok(Bounded { answer: traces, cut: ended.or_else(|| room.cut()) })
     }
 
     /// A trace by its id, in the JSON of version 3.
     ///
     /// # Errors
     /// What the store says.
-    pub async fn v3_trace(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Asked, StoreError> {
+    pub async fn v3_trace(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Bounded<Asked>, StoreError> {
         Ok(match self.load(tenant, trace_id, Detail::Full).await? {
-            Loaded::Unknown => Asked::Unknown,
-            Loaded::Expired(_) => Asked::Expired,
+            Loaded::Unknown => Bounded { answer: Asked::Unknown, cut: None },
+            Loaded::Expired(_) => Bounded { answer: Asked::Expired, cut: None },
             Loaded::Spans(trace, keeping) => {
                 let (seen, _) = self.seen(&trace, keeping);
-                Asked::Found(v3::traces(std::iter::once((&trace.spans[..], &seen[..]))))
+                let text = v3::traces(std::iter::once((&trace.spans[..], &seen[..])));
+                Bounded { answer: Asked::Found(text), cut: missing(&trace, keeping) }
             }
         })
     }
@@ -118,10 +120,19 @@ impl Queries {
     /// # Errors
     /// What the store says.
     pub async fn v3_search(&self, tenant: &TenantId, query: &SpanQuery) -> Result<Bounded<Option<String>>, StoreError> {
-        let Bounded { answer, cut } = self.find(tenant, query, Detail::Full).await?;
-        let seen: Vec<Vec<Seen>> = answer.iter().map(|(trace, keeping)| self.seen(trace, *keeping).0).collect();
-        let all = answer.iter().zip(&seen).map(|((trace, _), seen)| (&trace.spans[..], &seen[..]));
-        Ok(Bounded { answer: (!answer.is_empty()).then(|| v3::traces(all)), cut })
+        let (mut traces, mut room, mut less) = (Vec::new(), Room::default(), None);
+        let ended = self.find(tenant, query, Detail::Full, |trace, keeping| {
+            if !room.takes(&trace) {
+                return ControlFlow::Break(());
+            }
+            less = less.take().or_else(|| missing(&trace, keeping));
+            let (seen, _) = self.seen(&trace, keeping);
+            traces.push((trace, seen));
+            ControlFlow::Continue(())
+        });
+        let cut = ended.await?.or_else(|| room.cut()).or(less);
+        let all = traces.iter().map(|(trace, seen)| (&trace.spans[..], &seen[..]));
+        Ok(Bounded { answer: (!traces.is_empty()).then(|| v3::traces(all)), cut })
     }
 
     /// Summaries of the traces that a search finds, newest first.
@@ -130,8 +141,14 @@ impl Queries {
     /// What the store says.
     pub async fn summaries(&self, tenant: &TenantId, query: &SpanQuery) -> Result<Bounded<Vec<Summary>>, StoreError> {
         let detail = if query.tags.is_empty() { Detail::Outline } else { Detail::Full };
-        let Bounded { answer, cut } = self.find(tenant, query, detail).await?;
-        Ok(Bounded { answer: answer.iter().map(|(trace, _)| summary(trace)).collect(), cut })
+        let (mut summaries, mut less) = (Vec::new(), None);
+        let ended = self.find(tenant, query, detail, |trace, keeping| {
+            less = less.take().or_else(|| missing(&trace, keeping));
+            summaries.push(summary(&trace));
+            ControlFlow::Continue(())
+        });
+        let cut = ended.await?.or(less);
+        Ok(Bounded { answer: summaries, cut })
     }
 
     fn legacy(&self, trace: &Trace, keeping: Keeping) -> String {
@@ -157,6 +174,15 @@ impl Queries {
         let left_out = self.left_out(&waterfall);
         (seen, waterfall.notes.into_iter().chain(left_out).map(|note| note.message).collect())
     }
+}
+
+/// What is not there of a trace, where its form has no place to say so.
+fn missing(trace: &Trace, keeping: Keeping) -> Option<String> {
+    let id = trace.trace_id;
+    if trace.truncated {
+        return Some(format!("trace {id} has more than {MAX_TRACE_SPANS} spans; only these were read"));
+    }
+    keeping.spans_partial.then(|| format!("some spans of trace {id} were removed for their age"))
 }
 
 /// What a flag means to the reader of one span.

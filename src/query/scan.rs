@@ -44,6 +44,38 @@ impl Scope {
     }
 }
 
+/// The room of an answer that holds whole traces. One trace always fits.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    spans: usize,
+    bytes: usize,
+    /// Whether a trace did not fit.
+    is_full: bool,
+}
+
+impl Room {
+    /// Whether there is room for this trace as well, which it then has.
+    pub fn takes(&mut self, trace: &Trace) -> bool {
+        let spans = self.spans + trace.spans.len();
+        let bytes = self.bytes + trace.spans.iter().map(Span::weight).sum::<usize>();
+        self.is_full |= self.spans > 0 && (spans > HELD_SPANS || bytes > HELD_BYTES);
+        if !self.is_full {
+            (self.spans, self.bytes) = (spans, bytes);
+        }
+        !self.is_full
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// What to say of an answer whose room did not suffice.
+    pub fn cut(&self) -> Option<String> {
+        let mib = HELD_BYTES >> 20;
+        self.is_full.then(|| format!("an answer holds at most {HELD_SPANS} spans and {mib} MiB; ask for fewer traces"))
+    }
+}
+
 /// Roll-ups that are asked for at once.
 const PAGE: u32 = 200;
 /// Roll-ups that are looked at.
@@ -51,13 +83,16 @@ const ROLLUPS: usize = 50_000;
 /// Spans that are read.
 const SPANS: usize = 400_000;
 /// Spans in an answer.
-pub(super) const HELD: usize = 100_000;
+const HELD_SPANS: usize = 100_000;
+/// And how much they hold.
+const HELD_BYTES: usize = 64 << 20;
 /// A span in a window belongs to a trace that began at most so many nanoseconds before it: one hour.
 const LONG_TRACE_NS: i64 = 3_600 * 1_000_000_000;
 
 impl Queries {
-    /// The traces, whole and at this detail, that hold a span for which all conditions of `query` hold; newest first, at
-    /// most `query.limit`. Of traces that began more than an hour before the window none is found.
+    /// Hands the traces that hold a span for which all conditions of `query` hold to `each`, whole and at this detail, newest
+    /// first, at most `query.limit`, until that breaks off. Of traces that began more than an hour before the window none
+    /// is found. Says where it ended if there was more to look at.
     ///
     /// # Errors
     /// What the store says.
@@ -66,31 +101,26 @@ impl Queries {
         tenant: &TenantId,
         query: &SpanQuery,
         detail: Detail,
-    ) -> Result<Bounded<Vec<(Trace, Keeping)>>, StoreError> {
+        mut each: impl FnMut(Trace, Keeping) -> ControlFlow<()> + Send,
+    ) -> Result<Option<String>, StoreError> {
         let candidates = TraceQuery {
             service: query.service.clone(),
             from: Some(query.from.plus(-LONG_TRACE_NS)),
             to: Some(query.to),
             ..TraceQuery::default()
         };
-        let (mut found, mut held, mut full) = (Vec::new(), 0, false);
         let worth =
             |rollup: &TraceRollup| rollup.started_at >= query.from || rollup.ended_at.is_none_or(|at| at >= query.from);
-        let scope = Scope::wide(candidates, detail);
-        let cut = self.scan(tenant, scope, worth, |trace, keeping| {
+        let mut found = 0;
+        self.scan(tenant, Scope::wide(candidates, detail), worth, |trace, keeping| {
             if !trace.spans.iter().any(|span| matches(span, query)) {
                 return ControlFlow::Continue(());
             }
-            full = held + trace.spans.len() > HELD && held > 0;
-            if full {
-                return ControlFlow::Break(());
-            }
-            held += trace.spans.len();
-            found.push((trace, keeping));
-            if found.len() < query.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        let cut = cut.await?.or_else(|| full.then(too_many_spans));
-        Ok(Bounded { answer: found, cut })
+            found += 1;
+            each(trace, keeping)?;
+            if found < query.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await
     }
 
     /// Hands the spans of each candidate that is `worth` it to `each`, newest first, until that breaks off. Says where it
@@ -137,10 +167,6 @@ impl Queries {
             }
         }
     }
-}
-
-fn too_many_spans() -> String {
-    format!("an answer holds at most {HELD} spans; what did not fit is left out")
 }
 
 fn matches(span: &Span, query: &SpanQuery) -> bool {

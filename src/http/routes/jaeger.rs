@@ -195,6 +195,7 @@ pub async fn trace(
     responses(
         (status = 200, body = Envelope<Vec<Dependency>>, description = "x-tracefall-truncated: not of all traces"),
         (status = 400, description = "A parameter is wrong"),
+        (status = 503, description = "No call was found, and not everything was looked at"),
     )
 )]
 pub async fn dependencies(
@@ -204,6 +205,7 @@ pub async fn dependencies(
 ) -> Result<Response, ApiError> {
     let (from, to) = question::dependencies(&parameters, services.clock.now()).map_err(ApiError::bad_request)?;
     let Bounded { answer, cut } = services.queries.dependencies(&caller.tenant, from, to).await?;
+    found_something(&cut, answer.is_empty())?;
     // Grafana shows nothing of an answer with errors, and a part of the graph is worth seeing.
     Ok(truncated(cut, envelope(Bounded { answer, cut: None })))
 }
@@ -279,8 +281,9 @@ pub async fn v3_trace(
     MayRead(caller): MayRead,
     Segment(text): Segment,
 ) -> Result<Response, ApiError> {
-    match services.queries.v3_trace(&caller.tenant, read_id(&text)?).await? {
-        Asked::Found(trace) => Ok(json(trace)),
+    let Bounded { answer, cut } = services.queries.v3_trace(&caller.tenant, read_id(&text)?).await?;
+    match answer {
+        Asked::Found(trace) => Ok(truncated(cut, json(trace))),
         Asked::Expired => Err(ApiError::not_found(not_found(&Asked::Expired).msg)),
         Asked::Unknown | Asked::LeftOut => Err(ApiError::not_found("No traces found")),
     }

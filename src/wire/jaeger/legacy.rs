@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::{Ids, Seen, is_error, kind, service, trace_id};
+use super::{Ids, Seen, is_error, kind, low_half, service, trace_id};
 use crate::model::span::{Event, OtelStatus, Span};
 use crate::model::time::UnixNanos;
 use crate::wire::{json, otlp};
@@ -189,7 +189,10 @@ fn write_span(text: &mut String, span: &Span, (place, ids): (usize, &Ids), seen:
     let operation = json::quoted(span.operation().unwrap_or_default());
     display(text, format_args!(",\"operationName\":{operation},\"references\":["));
     let parent = ids.of_parent(seen.parent).map(|id| ("CHILD_OF", trace, id));
-    let links = span.links().iter().map(|link| ("FOLLOWS_FROM", trace_id(link.trace_id), ids.of(link.span_id)));
+    let links = span.links().iter().map(|link| {
+        let id = if link.trace_id == span.trace_id { ids.of(link.span_id) } else { low_half(link.span_id) };
+        ("FOLLOWS_FROM", trace_id(link.trace_id), id)
+    });
     for (index, (kind, trace, id)) in parent.into_iter().chain(links).enumerate() {
         comma(text, index);
         display(text, format_args!("{{\"refType\":\"{kind}\",\"traceID\":\"{trace}\",\"spanID\":\"{id}\"}}"));

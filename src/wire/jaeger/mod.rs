@@ -68,7 +68,7 @@ impl Ids {
         self.out[place]
     }
 
-    /// Of a span that is named by its id, of this trace or of another.
+    /// Of a span that is named by its id, whether or not it is there.
     fn of(&self, id: SpanId) -> SpanId {
         self.of.get(&id).copied().unwrap_or_else(|| low_half(id))
     }

@@ -204,7 +204,8 @@ fn limit(name: &str, text: Option<&str>) -> Result<usize, String> {
     match text.map(|text| number(name, text)).transpose()? {
         None | Some(0) => Ok(DEFAULT_LIMIT),
         Some(limit) => match usize::try_from(limit) {
-            Ok(limit) => Ok(limit.min(MAX_LIMIT)),
+            Ok(limit) if limit <= MAX_LIMIT => Ok(limit),
+            Ok(_) => Err(format!("unable to parse param '{name}': at most {MAX_LIMIT} traces are found at a time")),
             Err(_) => Err(format!("unable to parse param '{name}': {limit} is negative")),
         },
     }
@@ -310,6 +311,7 @@ mod tests {
             ("service=a&start=yesterday", "'start'"),
             ("service=a&limit=many", "'limit'"),
             ("service=a&limit=-1", "negative"),
+            ("service=a&limit=1501", "at most 1500"),
             ("service=a&minDuration=5", "missing unit"),
             ("service=a&minDuration=2s&maxDuration=1s", "greater than"),
             ("service=a&tag=b", "key:value"),

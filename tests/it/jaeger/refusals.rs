@@ -90,7 +90,7 @@ async fn hostile_ids_are_refused_and_never_a_failure_of_ours() {
                 assert!(answer.to_string().len() < 400, "{answer}");
             }
         }
-        for parameters in ["start=-1&end=-9", "start=99999999999999999&end=9223372036854775807", "limit=4294967296"] {
+        for parameters in ["start=-1&end=-9", "start=99999999999999999&end=9223372036854775807", "limit=1500"] {
             assert_eq!(server.read(&format!("/api/traces?service=%00&{parameters}")).await["data"], json!([]));
         }
     })
