@@ -35,7 +35,7 @@ pub(super) struct Scope {
 impl Scope {
     /// As far as a search goes.
     pub fn wide(candidates: TraceQuery, detail: Detail) -> Self {
-        Self { candidates, detail, traces: 2_000, time: Duration::from_secs(10) }
+        Self { candidates, detail, traces: 5_000, time: Duration::from_secs(10) }
     }
 
     /// As far as a list for a menu goes, which is asked for again and again.

@@ -6,7 +6,7 @@ use super::*;
 use crate::support::json as answer_of;
 
 /// More than are looked at.
-const TRACES: usize = 2_050;
+const TRACES: usize = 5_050;
 
 /// Traces of one span, a second apart; the newest and the oldest are the only ones of their kind.
 async fn many(server: &TestServer) {
@@ -35,21 +35,19 @@ async fn an_answer_that_is_not_of_all_traces_says_so_and_an_empty_one_is_none() 
     let found: Value = found.json().await.unwrap();
     assert_eq!(found["data"].as_array().unwrap().len(), 1);
     assert_eq!((&found["errors"][0]["code"], &found["errors"][0]["msg"]), (&json!(206), &json!(header)));
-    assert!(header.starts_with("only the newest 2000 traces were looked at"), "{header}");
+    assert!(
+        header.starts_with("only the newest ") && header.contains("those that began after 2026-01-05T"),
+        "{header}"
+    );
 
     let v3 = |kind: &str, operation: &str| format!("/api/v3/{kind}?query.operationName={operation}&{DAY_V3}");
-    for path in [search("oldest"), v3("traces", "oldest"), v3("trace-summaries", "oldest")] {
+    for path in [search("oldest"), v3("trace-summaries", "oldest")] {
         let (status, answer) = answer_of(server.get(&path)).await;
         assert_eq!(status.as_u16(), 503, "{path}: {answer}");
         assert!(answer.to_string().contains("nothing was found so far: only the newest"), "{answer}");
     }
-    for path in [v3("traces", "newest"), v3("trace-summaries", "newest")] {
-        let answer = server.get(&path).send().await.unwrap();
-        assert_eq!(
-            (answer.status().as_u16(), answer.headers()["x-tracefall-truncated"].to_str().unwrap()),
-            (200, &header[..])
-        );
-    }
+    let answer = server.get(&v3("traces", "newest")).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("x-tracefall-truncated")), (200, true));
     // Asking for less finds it.
     let narrow = search("oldest").replace("end=1767657600000000", &format!("end={}", T0 + 1));
     assert_eq!(server.read(&narrow).await["data"].as_array().unwrap().len(), 1);
