@@ -16,7 +16,7 @@ use crate::model::trace::Trace;
 use crate::query::scan::{Bounded, Room};
 use crate::query::{Loaded, MAX_TRACE_SPANS, Queries};
 use crate::store::{Detail, StoreError};
-use crate::wire::jaeger::{self, Parent, Seen, legacy, v3};
+use crate::wire::jaeger::{self, Parent, Seen, legacy};
 
 /// What there is of a trace that was asked for by its id.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +109,7 @@ impl Queries {
             Loaded::Expired(_) => Bounded { answer: Asked::Expired, cut: None },
             Loaded::Spans(trace, keeping) => {
                 let (seen, _) = self.seen(&trace, keeping);
-                let text = v3::traces(std::iter::once((&trace.spans[..], &seen[..])));
+                let text = jaeger::v3(std::iter::once((&trace.spans[..], &seen[..])));
                 Bounded { answer: Asked::Found(text), cut: missing(&trace, keeping) }
             }
         })
@@ -132,7 +132,7 @@ impl Queries {
         });
         let cut = ended.await?.or_else(|| room.cut()).or(less);
         let all = traces.iter().map(|(trace, seen)| (&trace.spans[..], &seen[..]));
-        Ok(Bounded { answer: (!traces.is_empty()).then(|| v3::traces(all)), cut })
+        Ok(Bounded { answer: (!traces.is_empty()).then(|| jaeger::v3(all)), cut })
     }
 
     /// Summaries of the traces that a search finds, newest first.

@@ -1,20 +1,22 @@
 //! Jaeger's words for traces, for its readers: its UI, and Grafana's data source. Nothing is taken in by them.
 //!
-//! [`legacy`] writes the JSON of `/api/traces`, [`v3`] that of `/api/v3`, which is OTLP's; [`question`] reads what their
-//! readers ask. Here are the ids that both write: Jaeger's span ids have 64 bits, ours may have 128.
+//! [`legacy`] writes the JSON of `/api/traces`, [`v3()`] that of `/api/v3/traces`, which is OTLP's; [`question`] reads what
+//! their readers ask. Here are the ids that both write: Jaeger's span ids have 64 bits, ours may have 128.
 //!
 //! Source: <https://www.jaegertracing.io/docs/latest/architecture/apis/>, jaeger-idl, and Jaeger's own converters.
 
 pub mod legacy;
 pub mod question;
-pub mod v3;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
+use crate::model::attributes::{Attributes, AttributesBuilder};
 use crate::model::ids::{SpanId, TraceId};
 use crate::model::span::{OtelStatus, Span, SpanKind, Status};
+use crate::wire::otlp;
 
 /// What an analysis of a whole trace knows of one of its spans.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +35,45 @@ pub enum Parent {
     At(usize),
     /// Under one that is not among the trace's spans.
     Missing(SpanId),
+}
+
+/// Writes traces as OTLP in JSON, in an envelope of one member: the spans of each with what is known of them.
+///
+/// The spans of a trace have ids of 64 bits, each once, and name as their parent the span that is: where that is not what
+/// was sent, the id that was sent is beside it as an attribute.
+pub fn v3<'t>(traces: impl Iterator<Item = (&'t [Span], &'t [Seen])>) -> String {
+    let spans: Vec<Span> = traces.flat_map(|(spans, seen)| as_one_trace(spans, seen)).collect();
+    format!("{{\"result\":{}}}", otlp::encode(&spans))
+}
+
+fn as_one_trace(spans: &[Span], seen: &[Seen]) -> Vec<Span> {
+    let ids = Ids::new(spans);
+    let named = |(place, (span, seen)): (usize, (&Span, &Seen))| {
+        let mut named = span.clone();
+        let id = ids.at(place);
+        if id != low_half(span.span_id) {
+            named.span_id = id;
+            named.attributes = with(&named.attributes, otlp::SPAN_ID, span.span_id);
+        }
+        let parent = ids.of_parent(seen.parent);
+        if parent != span.parent_span_id.map(low_half) {
+            named.parent_span_id = parent;
+            if let Some(told) = span.parent_span_id {
+                named.attributes = with(&named.attributes, otlp::PARENT_SPAN_ID, told);
+            }
+        }
+        named
+    };
+    spans.iter().zip(seen).enumerate().map(named).collect()
+}
+
+fn with(attributes: &Attributes, key: &'static str, id: SpanId) -> Attributes {
+    let mut all = AttributesBuilder::default();
+    for (key, raw) in attributes.entries() {
+        all.push_raw(key, Cow::Borrowed(raw));
+    }
+    all.push_str(key, &id.to_string());
+    all.finish()
 }
 
 /// The ids by which the spans of a trace go out: 64 bits, each once.

@@ -83,7 +83,7 @@ proptest! {
 
     #[test]
     fn version_3_is_otlp_with_each_span_once((spans, seen) in traces()) {
-        let text = v3::traces(std::iter::once((&spans[..], &seen[..])));
+        let text = v3(std::iter::once((&spans[..], &seen[..])));
         let answer: Value = serde_json::from_str(&text).unwrap();
         let tenant = TenantId::default();
         let limits = Limits::default();
