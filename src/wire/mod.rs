@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod inflate;
+pub mod jaeger;
 mod json;
 mod key_table;
 pub mod media;

@@ -52,6 +52,7 @@ impl Filter {
         Ok(TraceQuery {
             trace_id: None,
             service: given(self.service),
+            or_unsettled: false,
             status: read("status", given(self.status), |text| {
                 Outcome::parse(text).ok_or_else(|| {
                     let known: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();

@@ -23,6 +23,7 @@ mod record;
 mod values;
 
 pub use self::encode::encode;
+pub(in crate::wire) use self::encode::{PARENT_SPAN_ID, SPAN_ID, beside};
 use self::map::Mapper;
 use super::normalize::Fault;
 use super::{DecodeContext, DecodeError, Decoded, Rejected};
