@@ -41,7 +41,10 @@ pub async fn translate(request: Request, next: Next) -> Response {
     let code = Code::of_http(response.status().as_u16());
     let retry_after = refusal.retry_after.map(|wait| wait.as_secs().max(1));
     match client {
-        Client::Grpc => grpc::refusal(code, &refusal.detail, retry_after),
+        Client::Grpc => {
+            let code = Code::of_grpc(response.status().as_u16());
+            grpc::refusal(code, &refusal.detail, retry_after)
+        }
         Client::Otlp(encoding) => {
             let body = answer::status(encoding, code, &refusal.detail, retry_after);
             let (mut parts, _) = response.into_parts();

@@ -148,6 +148,7 @@ fn decode(letter: &DeadLetter) -> std::result::Result<Span, String> {
         max_content_bytes: ANY,
         max_span_bytes: ANY,
         max_otlp_wire_bytes: ANY,
+        max_items: ANY,
     };
     let context = DecodeContext { tenant: &letter.tenant, received_at: letter.refused_at, limits: &limits };
     let decoded = native::decode(letter.body.as_bytes(), Framing::Json, &context, &Carried::default());

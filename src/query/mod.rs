@@ -23,7 +23,7 @@ use crate::store::{Detail, Pins, StoreError, TraceReader, TraceRows};
 pub use checkup::{Doctor, Thoroughly};
 pub use execution::Execution;
 pub use pins::PinList;
-pub use trace::TraceSpans;
+pub use trace::{OtlpTrace, TraceSpans};
 pub use waterfall::WaterfallOptions;
 
 /// Answers questions for any tenant. Cloning shares the store.
