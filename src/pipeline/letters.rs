@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::settle::{TraceKey, settle};
 use crate::clock::Clock;
 use crate::model::limits::Limits;
-use crate::model::merge::fold;
+use crate::model::merge::gather;
 use crate::model::span::{Span, SpanKey};
 use crate::store::{DeadLetter, From, KeptLetter, LetterFilter, Result, Store, StoreError};
 use crate::wire::context::Carried;
@@ -87,7 +87,7 @@ async fn retry_page(
             Err(reason) => report.failed(id, &letter, reason),
         }
     }
-    let batch = fold(spans);
+    let batch = gather(spans);
     for (key, error) in write(store, &batch).await? {
         for (id, letter) in letters.remove(&key).unwrap_or_default() {
             report.failed(id, &letter, error.reason());

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::Result;
 use crate::model::ids::TraceId;
+use crate::model::merge::{fold, is_folded};
 use crate::model::span::{Field, Span};
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
@@ -90,7 +91,15 @@ pub trait Erasure: Send + Sync {
     async fn erase(&self, tenant: &TenantId, traces: &[TraceId]) -> Result<(Erased, bool)>;
 }
 
-/// The batch without the spans that were heard of before their trace was deleted.
+/// One span of each that has several records in the batch; for those that are not deleted, see [`without`].
+pub(super) fn folded(batch: Cow<'_, [Span]>) -> Cow<'_, [Span]> {
+    match is_folded(&batch) {
+        true => batch,
+        false => Cow::Owned(fold(batch.into_owned())),
+    }
+}
+
+/// The batch without the records that were heard of before their trace was deleted.
 pub(super) fn without<'b>(batch: &'b [Span], deleted: &HashMap<(TraceId, TenantId), UnixNanos>) -> Cow<'b, [Span]> {
     if deleted.is_empty() {
         return Cow::Borrowed(batch);

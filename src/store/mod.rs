@@ -125,7 +125,8 @@ pub trait SpanWriter: Send + Sync {
     /// Commits a batch whole or not at all, merging each record with what is stored under its identity
     /// (see [`crate::model::merge`]). Writing the same batch again changes nothing.
     ///
-    /// `batch` must be folded and in the order of [`crate::model::merge::fold`]. Within the same transaction every trace
+    /// `batch` must be in the order of [`crate::model::merge::gather`], or of `fold` beside it. Records that were heard of
+    /// before their trace was deleted (see [`Erasure::bar`]) are left out, each by itself. Within the same transaction every trace
     /// of the batch gets a row among the roll-ups, or has its row's time bounds widened, and is marked unsettled.
     ///
     /// # Errors

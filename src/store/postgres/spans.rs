@@ -28,6 +28,7 @@ use super::{Epoch, Postgres, days, failed, resources};
 use crate::model::merge::merge;
 use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::time::UnixNanos;
+use crate::store::erasure::folded;
 use crate::store::error::Cause;
 use crate::store::{DeadLetter, Result, SpanWriter, StoreError};
 
@@ -39,7 +40,7 @@ impl SpanWriter for Postgres {
         let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
             return Ok(());
         };
-        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() <= b.key()), "a batch is in order");
         let today = heard_at.day();
         let write = async {
             let mut careful = self.conflicts.are_frequent();
@@ -109,7 +110,7 @@ impl Postgres {
             return Ok(false);
         }
         let written = async {
-            let batch = without_deleted(&mut work, &self.schema, batch, deleted.parse().ok()).await?;
+            let batch = folded(without_deleted(&mut work, &self.schema, batch, deleted.parse().ok()).await?);
             match batch.is_empty() {
                 true => Ok(Vec::new()),
                 false => BatchWrite { store: self, work: &mut work, careful, met: false }.run(&batch, today).await,

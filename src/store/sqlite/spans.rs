@@ -24,6 +24,7 @@ use crate::model::merge::merge;
 use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::tenant::TenantId;
 use crate::store::columns::Filled;
+use crate::store::erasure::folded;
 use crate::store::{DeadLetter, Result, SpanWriter};
 
 const DOING: &str = "write spans";
@@ -38,10 +39,10 @@ impl SpanWriter for Sqlite {
         let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
             return Ok(());
         };
-        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() <= b.key()), "a batch is in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
-        let batch = without_deleted(&mut transaction, batch).await?;
+        let batch = folded(without_deleted(&mut transaction, batch).await?);
         let batch = &*batch;
         let resources = self.write_batch(&mut transaction, batch, today).await?;
         transaction.commit().await.map_err(failed(DOING))?;

@@ -2,6 +2,7 @@
 
 use tracefall::analysis::summary;
 use tracefall::model::ids::TraceId;
+use tracefall::model::merge::gather;
 use tracefall::model::search::TraceQuery;
 use tracefall::model::span::{DEFAULT_DEADLINE_NS, Field, Span};
 use tracefall::model::tenant::TenantId;
@@ -81,6 +82,20 @@ pub async fn what_was_heard_of_before_a_deletion_is_not_stored_after_it(store: &
     store.spans.write_spans(&[new.clone(), heard(started(1, 7, NOW), until)]).await.unwrap();
     assert_eq!(spans(store, 1).await, expected([new]));
     assert!(is_listed(store, 1).await);
+}
+
+pub async fn of_a_span_told_before_and_after_a_deletion_only_the_later_word_is_stored(store: &Store) {
+    let mut start = started(1, 1, NOW);
+    start.fields.set_text(Field::Inputs, "deleted");
+    let mut end = whole(1, 1, NOW);
+    end.seen_at = NOW.plus(2);
+    end.created_at = end.seen_at;
+    let neighbour = [started(2, 1, NOW), whole(2, 1, NOW.plus(2))];
+    store.erasure.bar(&tenant(), &[trace_id(1)], NOW.plus(1)).await.unwrap();
+    let records = [start, end.clone()].into_iter().chain(neighbour.clone()).collect();
+    store.spans.write_spans(&gather(records)).await.unwrap();
+    assert_eq!(spans(store, 1).await, expected([end]));
+    assert_eq!(spans(store, 2).await, expected(neighbour));
 }
 
 pub async fn a_rollup_does_not_bring_a_deleted_trace_back(store: &Store) {
