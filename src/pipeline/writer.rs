@@ -58,10 +58,10 @@ impl Writer {
             max_spans: self.settings.batch_max_spans,
             linger: Duration::from_millis(self.settings.linger_ms),
         };
-        while let Some(Taken { parts, spans, bytes }) = self.queue.take(self.lane, rule).await {
+        while let Some(Taken { parts, room }) = self.queue.take(self.lane, rule).await {
             let written = self.write(parts).await;
             // First the room, then the word: who hears that all is stored finds room for more.
-            self.queue.release(spans, bytes);
+            self.queue.release(room);
             for (request, dead_letters) in written {
                 request.finish_part(dead_letters);
             }
@@ -173,7 +173,7 @@ impl Writer {
         tracing::error!(trace_id = letter.trace_id, span_id = letter.span_id, %error, "the store refuses a span; it goes to the dead letters");
         counter!(meters::DEAD_LETTERS).increment(1);
         let letters = [letter];
-        if let Err(error) = self.patiently(|| self.store.write_dead_letters(&letters)).await {
+        if let Err(error) = self.patiently(|| self.store.write_dead_letters(&letters, span.seen_at)).await {
             tracing::error!(%error, body = letters[0].body, "a dead letter cannot be kept; this line is its only trace");
         }
     }

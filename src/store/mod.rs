@@ -134,8 +134,9 @@ pub trait SpanWriter: Send + Sync {
     /// their class says.
     async fn write_spans(&self, batch: &[Span]) -> Result<()>;
 
-    /// Puts spans that the store refused where an operator can see them, with the reason.
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()>;
+    /// Puts spans that the store refused where an operator can see them, with the reason; but those whose trace was deleted
+    /// since they were heard of, at `heard_at`.
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()>;
 }
 
 /// A span that the store refused, by itself, in the form that `POST /v1/spans` takes.
@@ -185,9 +186,14 @@ pub trait TraceReader: Send + Sync {
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>>;
 }
 
-/// How often a trace had been written to when its rows were read: a roll-up of an older state does not settle it.
+/// A trace's state when its rows were read: a roll-up of an older one does not settle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch(pub i64);
+pub struct Touch {
+    /// How often it had been written to.
+    pub times: i64,
+    /// When it was first heard of: one that was deleted and began anew is another one.
+    pub since: UnixNanos,
+}
 
 /// What roll-ups are computed from.
 #[derive(Clone, Debug, Default, PartialEq)]
