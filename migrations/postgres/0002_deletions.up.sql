@@ -1,5 +1,6 @@
 -- Traces that were deleted on request: only which and when, so that what was accepted before the request is not stored after
--- it, by a queue, a journal or another process. Forgotten once nobody can hold such records any more.
+-- it, by a queue, a journal or another process. Kept for retention.rollup_days: a journal that lay aside for longer may bring
+-- them back.
 CREATE TABLE tracefall.deletions (
     trace_id   uuid NOT NULL,
     deleted_at timestamptz NOT NULL,

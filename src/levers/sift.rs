@@ -59,7 +59,7 @@ impl Sift {
         let mut kept = Vec::with_capacity(spans.len());
         for span in spans {
             self.aside.forget_before(span.seen_at.plus(-MAX_AGE_NS));
-            let before = self.aside.spans.get(&span.key()).map(|(_, start)| start.clone());
+            let mut before = self.aside.spans.get(&span.key()).map(|(_, start)| start.clone());
             // All that is known of it decides.
             let whole = before.as_ref().map(|start| merge(start.clone(), span.clone()));
             let whole_span = whole.as_ref().unwrap_or(&span);
@@ -74,6 +74,9 @@ impl Sift {
                 Verdict::Dropped(..) if whole_span.status.is_terminal() && before.is_none() => {}
                 Verdict::Dropped(..) => self.aside.put(whole.unwrap_or(span)),
                 Verdict::Free | Verdict::Spared(..) => {
+                    // What was said of it by now counts as heard of with the first word: if its trace was deleted since, no part
+                    // of what was deleted comes back.
+                    before.iter_mut().for_each(|start| start.seen_at = start.created_at);
                     kept.extend(before);
                     kept.push(span);
                     // It stays aside until its time is over: a request that is refused for want of room comes again, and a

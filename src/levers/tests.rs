@@ -190,6 +190,21 @@ fn a_completion_that_fails_takes_its_start_along() {
 }
 
 #[test]
+fn what_was_set_aside_counts_as_heard_of_with_its_first_word() {
+    let sieve = Sieve::new(&rules(json!([{"service": "s", "action": "off"}])));
+    let mut sift = Sift::new(NOW);
+    let heard = |mut span: Span, seconds| {
+        (span.created_at, span.seen_at) = (at(seconds), at(seconds));
+        span
+    };
+    let told = vec![heard(started(1, "s", "o"), 1), heard(bare(1, Status::Running), 3)];
+    assert_eq!(apply(&mut sift, &sieve, told), []);
+    let failed = heard(completion(1, Status::Failed), 5);
+    let kept = apply(&mut sift, &sieve, vec![failed.clone()]);
+    assert_eq!((kept[0].seen_at, &kept[1]), (at(1), &failed), "a deletion in between takes all of it");
+}
+
+#[test]
 fn a_start_that_was_dropped_comes_back_when_its_rule_is_gone() {
     let sieve = Sieve::new(&rules(json!([{"action": "off"}])));
     let mut sift = Sift::new(NOW);

@@ -302,10 +302,28 @@ impl Slot {
 }
 
 /// Folds records into one span per identity, in the order of the keys (trace id, span id, tenant). Costs one sort.
-pub fn fold(mut records: Vec<Span>) -> Vec<Span> {
-    let order = |a: &Span, b: &Span| (a.trace_id, a.span_id, &a.tenant).cmp(&(b.trace_id, b.span_id, &b.tenant));
+pub fn fold(records: Vec<Span>) -> Vec<Span> {
+    fold_by(records, by_key)
+}
+
+/// As [`fold`], but folds only what was heard of at the same instant: of one span there may be several records, one behind
+/// the other. A deletion may yet fall between them, and a record that was folded cannot be told apart again.
+pub fn gather(records: Vec<Span>) -> Vec<Span> {
+    fold_by(records, |a, b| by_key(a, b).then_with(|| (a.seen_at, a.created_at).cmp(&(b.seen_at, b.created_at))))
+}
+
+/// Whether records, in the order of [`gather`], are one a span.
+pub fn is_folded(records: &[Span]) -> bool {
+    records.is_sorted_by(|a, b| by_key(a, b).is_lt())
+}
+
+fn by_key(a: &Span, b: &Span) -> Ordering {
+    (a.trace_id, a.span_id, &a.tenant).cmp(&(b.trace_id, b.span_id, &b.tenant))
+}
+
+fn fold_by(mut records: Vec<Span>, order: impl Fn(&Span, &Span) -> Ordering) -> Vec<Span> {
     if !records.is_sorted_by(|a, b| order(a, b).is_le()) {
-        records.sort_by(order);
+        records.sort_by(&order);
     }
     let mut folded: Vec<Span> = Vec::with_capacity(records.len());
     for record in records {
@@ -454,6 +472,7 @@ mod tests {
 
         #[test]
         fn folding_is_merging_by_key(records in proptest::collection::vec(records(), 1..6)) {
+            prop_assert_eq!(fold(gather(records.clone())), fold(records.clone()));
             let folded = fold(records.clone());
             prop_assert_eq!(folded.len(), 1);
             prop_assert_eq!(&folded[0], &merge_all(records));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Pipeline;
 use crate::model::ids::TraceId;
 use crate::model::tenant::TenantId;
-use crate::store::{Erased, Erasure, StoreError};
+use crate::store::{Erased, StoreError};
 
 pub use crate::store::Owner;
 
@@ -23,8 +23,12 @@ const TIME: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Traces that are looked for at a time: a place is read from its beginning for each so many.
+/// Traces that are looked for at a time.
 const FOUND: usize = 10_000;
+/// How long is removed at least what was found.
+const LEAST: Duration = Duration::from_secs(5);
+/// Traces that a call counts, and remembers so as not to count them twice; the next call goes on.
+const COUNTED: usize = 500_000;
 /// Traces that are removed at a time.
 const TOGETHER: usize = 200;
 
@@ -69,22 +73,53 @@ impl Deleted {
     }
 }
 
+/// How far a call for somebody's traces came: a place, and the trace in it behind which to go on.
+struct Reached<'a> {
+    place: &'a str,
+    after: Option<TraceId>,
+}
+
+impl<'a> Reached<'a> {
+    fn parse(text: &'a str) -> Self {
+        let parts = text.rsplit_once('/').and_then(|(place, after)| Some((place, TraceId::parse(after).ok()?)));
+        match parts {
+            Some((place, after)) => Self { place, after: Some(after) },
+            None => Self { place: text, after: None },
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.after {
+            Some(after) => format!("{}/{after}", self.place),
+            None => self.place.to_owned(),
+        }
+    }
+}
+
 impl Pipeline {
     /// Deletes a trace, whatever is known of it: what is accepted and not yet stored counts for nothing, and is dropped.
+    /// `barred` is told of how many traces it is settled that they go, before anything of them does.
     ///
     /// # Errors
     /// What the store says. Asking again goes on.
-    pub async fn erase_trace(&self, tenant: &TenantId, trace: TraceId, dry_run: bool) -> Result<Deleted, EraseError> {
-        let erase = async {
-            let mut deleted = Deleted { dry_run, complete: true, ..Deleted::default() };
-            let end = Instant::now() + TIME;
-            deleted.complete = self.erase(tenant, &[trace], end, &mut deleted).await?;
-            Ok(deleted)
-        };
-        Ok(self.asked(erase).await?)
+    pub async fn erase_trace(
+        &self,
+        tenant: &TenantId,
+        trace: TraceId,
+        dry_run: bool,
+        barred: &(dyn Fn(usize) + Sync),
+    ) -> Result<Deleted, EraseError> {
+        // What the store says here is no word on whether it takes spans: this may be another role's connection.
+        self.circuit.check_read().await?;
+        let mut deleted = Deleted { dry_run, complete: true, ..Deleted::default() };
+        let end = Instant::now() + TIME;
+        self.bar(tenant, &[trace], dry_run, barred).await?;
+        deleted.complete = self.erase(tenant, &[trace], end, &mut deleted).await?;
+        Ok(deleted)
     }
 
     /// Deletes all traces of which a span, the summary or a dead letter is this owner's. `from`: where the call before ended.
+    /// `barred`: as [`Pipeline::erase_trace`] says.
     ///
     /// # Errors
     /// [`EraseError::Behind`] if the store does not get all that was accepted before in time, and what the store says.
@@ -95,49 +130,76 @@ impl Pipeline {
         owner: &Owner,
         from: Option<&str>,
         dry_run: bool,
+        barred: &(dyn Fn(usize) + Sync),
     ) -> Result<Deleted, EraseError> {
         // Nothing comes to an end while the store is away.
         self.circuit.check_read().await?;
         self.passed().await?;
-        Ok(self.asked(self.erase_places(tenant, owner, from, dry_run)).await?)
+        Ok(self.erase_places(tenant, owner, from.map(Reached::parse), dry_run, barred).await?)
     }
 
     async fn erase_places(
         &self,
         tenant: &TenantId,
         owner: &Owner,
-        from: Option<&str>,
+        from: Option<Reached<'_>>,
         dry_run: bool,
+        barred: &(dyn Fn(usize) + Sync),
     ) -> Result<Deleted, StoreError> {
         let mut deleted = Deleted { dry_run, complete: true, ..Deleted::default() };
         let end = Instant::now() + TIME;
         let erasure = self.store.erasure.as_ref();
         let mut counted = HashSet::new();
         for place in erasure.places().await? {
-            if from.is_some_and(|from| place.as_str() < from) {
-                continue;
+            let mut reached = Reached { place: &place, after: None };
+            match &from {
+                Some(from) if place.as_str() < from.place => continue,
+                Some(from) if place == from.place => reached.after = from.after,
+                _ => {}
             }
-            let mut full = true;
-            while full {
-                if Instant::now() >= end {
-                    (deleted.complete, deleted.next) = (false, Some(place));
+            loop {
+                if Instant::now() >= end || counted.len() >= COUNTED {
+                    (deleted.complete, deleted.next) = (false, Some(reached.text()));
                     return Ok(deleted);
                 }
-                let limit = if dry_run { usize::MAX } else { FOUND };
-                let mut found = erasure.traces_of(tenant, owner, &place, limit).await?;
-                full = found.len() >= limit;
+                let mut found = erasure.traces_of(tenant, owner, &place, reached.after, FOUND).await?;
+                let is_last = found.len() < FOUND;
+                self.bar(tenant, &found, dry_run, barred).await?;
                 // Of a trace that is in several places all is counted at the first.
                 found.retain(|trace| !dry_run || counted.insert(*trace));
-                if !self.erase(tenant, &found, end, &mut deleted).await? {
-                    (deleted.complete, deleted.next) = (false, Some(place));
-                    return Ok(deleted);
+                // Who looked for long has found something to do.
+                let end = end.max(Instant::now() + LEAST);
+                for some in found.chunks(TOGETHER) {
+                    let is_late = Instant::now() >= end;
+                    if is_late || !self.erase(tenant, some, end, &mut deleted).await? {
+                        (deleted.complete, deleted.next) = (false, Some(reached.text()));
+                        return Ok(deleted);
+                    }
+                    reached.after = some.last().copied().max(reached.after);
+                }
+                if is_last {
+                    break;
                 }
             }
         }
         Ok(deleted)
     }
 
-    /// Removes these traces, or counts what there is of them; `false` if the time was too short.
+    async fn bar(
+        &self,
+        tenant: &TenantId,
+        traces: &[TraceId],
+        dry_run: bool,
+        barred: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), StoreError> {
+        if !dry_run && !traces.is_empty() {
+            self.store.erasure.bar(tenant, traces, self.clock.now()).await?;
+            barred(traces.len());
+        }
+        Ok(())
+    }
+
+    /// Removes these traces, few and barred, or counts what there is of them; `false` if the time was too short.
     async fn erase(
         &self,
         tenant: &TenantId,
@@ -145,43 +207,34 @@ impl Pipeline {
         end: Instant,
         deleted: &mut Deleted,
     ) -> Result<bool, StoreError> {
-        let erasure: &dyn Erasure = self.store.erasure.as_ref();
-        for (index, some) in traces.chunks(TOGETHER).enumerate() {
-            if index > 0 && Instant::now() >= end {
-                return Ok(false);
-            }
-            if deleted.dry_run {
-                deleted.add(erasure.holdings(tenant, some).await?);
-                continue;
-            }
-            erasure.bar(tenant, some, self.clock.now()).await?;
-            loop {
-                let (erased, more) = erasure.erase(tenant, some).await?;
-                deleted.add(erased);
-                if !more {
-                    break;
-                }
-                if Instant::now() >= end {
-                    return Ok(false);
-                }
+        let erasure = self.store.erasure.as_ref();
+        if deleted.dry_run {
+            deleted.add(erasure.holdings(tenant, traces).await?);
+            return Ok(true);
+        }
+        loop {
+            let (erased, more) = erasure.erase(tenant, traces).await?;
+            deleted.add(erased);
+            if !more || Instant::now() >= end {
+                return Ok(!more);
             }
         }
-        Ok(true)
     }
 
     /// Waits until everything that was accepted up to now is stored.
     async fn passed(&self) -> Result<(), EraseError> {
         let mark = self.journal.as_ref().map(|journaled| journaled.journal.status().tail);
+        let queued = self.queue.mark();
         let end = Instant::now() + PATIENCE;
         loop {
-            let queued = self.queue.status().0 > 0;
+            // What the journal did not take is in the queue alone.
+            let waiting = self.queue.before(&queued);
             let (behind, records) = match (&self.journal, mark) {
                 (Some(journaled), Some(mark)) => {
                     let status = journaled.journal.status();
-                    // What the journal did not take is in the queue alone.
-                    (status.done_to < mark || (queued && !status.can_append()), status.undone)
+                    (status.done_to < mark || waiting > 0, status.undone.max(waiting))
                 }
-                _ => (queued, u64::from(queued)),
+                _ => (waiting > 0, waiting),
             };
             if !behind {
                 return Ok(());
@@ -192,12 +245,23 @@ impl Pipeline {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
 
-    /// Asks the store unless it is known to be away, and tells the circuit how it answered.
-    async fn asked<T>(&self, ask: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.circuit.check_read().await?;
-        let answer = ask.await;
-        self.circuit.heard(&answer);
-        answer
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_go_on_is_read_as_it_was_told() {
+        let trace = TraceId::from_bytes([7; 16]).unwrap();
+        for reached in [
+            Reached { place: "spans_20260105", after: Some(trace) },
+            Reached { place: "traces", after: None },
+            Reached { place: "a/b", after: None },
+        ] {
+            let text = reached.text();
+            let read = Reached::parse(&text);
+            assert_eq!((read.place, read.after), (reached.place, reached.after), "{text}");
+        }
     }
 }

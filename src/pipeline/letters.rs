@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::settle::{TraceKey, settle};
 use crate::clock::Clock;
 use crate::model::limits::Limits;
-use crate::model::merge::fold;
+use crate::model::merge::gather;
 use crate::model::span::{Span, SpanKey};
 use crate::redact::Redactor;
 use crate::store::{DeadLetter, From, KeptLetter, LetterFilter, Result, Store, StoreError};
@@ -106,7 +106,7 @@ impl Retry<'_> {
         if let Some(redactor) = self.redactor {
             redactor.spans(&mut spans);
         }
-        let batch = fold(spans);
+        let batch = gather(spans);
         for (key, error) in write(self.store, &batch).await? {
             if let Some(kept) = letters.remove(&key) {
                 self.failed(report, &kept, &error.reason());

@@ -69,9 +69,20 @@ impl Request {
 /// What a writer has taken: it gives the room back with [`Queue::release`].
 pub(super) struct Taken {
     pub parts: Vec<Part>,
-    pub spans: usize,
-    pub bytes: usize,
+    pub room: Room,
 }
+
+/// What is given back when a batch is written.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    lane: usize,
+    parts: u64,
+    spans: usize,
+    bytes: usize,
+}
+
+/// What was in the queue at a moment, see [`Queue::mark`].
+pub(super) struct Mark(Vec<u64>);
 
 pub(super) struct Queue {
     max_bytes: usize,
@@ -97,6 +108,9 @@ struct State {
 struct Lane {
     waiting: VecDeque<Part>,
     spans: usize,
+    /// Parts that ever came, and those of them that were released. Each goes in its turn.
+    came: u64,
+    went: u64,
 }
 
 impl Queue {
@@ -189,6 +203,7 @@ impl Queue {
         let queued_at = Instant::now();
         for (lane, spans, bytes) in parts {
             state.lanes[lane].spans += spans.len();
+            state.lanes[lane].came += 1;
             state.lanes[lane].waiting.push_back(Part { spans, bytes, queued_at, request: request.clone() });
             self.changed[lane].notify_one();
         }
@@ -232,12 +247,12 @@ impl Queue {
         loop {
             let wait = {
                 let mut state = self.lock();
-                let (closed, lane) = (state.closed, &mut state.lanes[lane]);
+                let (closed, number, lane) = (state.closed, lane, &mut state.lanes[lane]);
                 match lane.waiting.front() {
                     None if closed => return None,
                     None => None,
                     Some(oldest) => match rule.due(lane.spans, oldest.queued_at.elapsed(), closed) {
-                        Due::Now => return Some(lane.take(rule.max_spans)),
+                        Due::Now => return Some(lane.take(number, rule.max_spans)),
                         Due::In(wait) => Some(wait),
                     },
                 }
@@ -251,14 +266,25 @@ impl Queue {
     }
 
     /// Gives back the room of what was taken.
-    pub fn release(&self, spans: usize, bytes: usize) {
+    pub fn release(&self, room: Room) {
         let mut state = self.lock();
-        state.held_spans -= spans;
-        state.held_bytes -= bytes;
+        state.held_spans -= room.spans;
+        state.held_bytes -= room.bytes;
+        state.lanes[room.lane].went += room.parts;
         state.full = false;
         state.show();
         drop(state);
         self.freed.notify_waiters();
+    }
+
+    /// What is in the queue now, waiting or taken.
+    pub fn mark(&self) -> Mark {
+        Mark(self.lock().lanes.iter().map(|lane| lane.came).collect())
+    }
+
+    /// How many parts of what was in the queue then are in it still.
+    pub fn before(&self, Mark(came): &Mark) -> u64 {
+        self.lock().lanes.iter().zip(came).map(|(lane, came)| came.saturating_sub(lane.went)).sum()
     }
 
     /// Takes nothing more; what waits is still to be taken.
@@ -302,17 +328,18 @@ impl State {
 }
 
 impl Lane {
-    fn take(&mut self, max_spans: usize) -> Taken {
-        let mut taken = Taken { parts: Vec::new(), spans: 0, bytes: 0 };
+    fn take(&mut self, number: usize, max_spans: usize) -> Taken {
+        let (mut parts, mut spans, mut bytes) = (Vec::new(), 0, 0);
         while let Some(part) =
-            self.waiting.pop_front_if(|next| taken.parts.is_empty() || taken.spans + next.spans.len() <= max_spans)
+            self.waiting.pop_front_if(|next| parts.is_empty() || spans + next.spans.len() <= max_spans)
         {
-            taken.spans += part.spans.len();
-            taken.bytes += part.bytes;
-            taken.parts.push(part);
+            spans += part.spans.len();
+            bytes += part.bytes;
+            parts.push(part);
         }
-        self.spans -= taken.spans;
-        taken
+        self.spans -= spans;
+        let room = Room { lane: number, parts: parts.len() as u64, spans, bytes };
+        Taken { parts, room }
     }
 }
 
@@ -345,12 +372,28 @@ mod tests {
         push(&queue, 4).unwrap();
         assert_eq!(queue.check_room(1), Err(Busy::Full));
         let taken = queue.take(0, AT_ONCE).await.unwrap();
-        assert_eq!((taken.parts.len(), taken.spans), (2, 10));
+        assert_eq!((taken.parts.len(), taken.room.spans), (2, 10));
         assert_eq!(push(&queue, 1), Err(Busy::Full), "taken is not committed");
-        queue.release(taken.spans, taken.bytes);
+        queue.release(taken.room);
         assert_eq!(queue.status(), (0, 0, false));
         queue.check_room(1).unwrap();
         push(&queue, 1).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_there_at_a_mark_is_gone_however_much_came_since() {
+        let queue = Queue::new(2, usize::MAX, usize::MAX);
+        let push = |trace: u8| queue.push(vec![span(trace, 1)], None, None).map_err(|(busy, _)| busy).unwrap();
+        [1, 2, 3].into_iter().for_each(push);
+        let mark = queue.mark();
+        [1, 2].into_iter().for_each(push);
+        let one = BatchRule { max_spans: 1, ..AT_ONCE };
+        for (lane, left) in [(1, 2), (0, 1), (1, 0), (1, 0)] {
+            let taken = queue.take(lane, one).await.unwrap();
+            queue.release(taken.room);
+            assert_eq!(queue.before(&mark), left);
+        }
+        assert_eq!(queue.before(&queue.mark()), 1, "what came since");
     }
 
     #[tokio::test]
@@ -359,7 +402,7 @@ mod tests {
         queue.check_room(1 << 30).unwrap();
         push(&queue, 50).unwrap();
         assert_eq!(push(&queue, 1), Err(Busy::Full));
-        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 50);
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().room.spans, 50);
     }
 
     #[tokio::test]
@@ -369,8 +412,8 @@ mod tests {
         push(&queue, 7).unwrap();
         queue.close();
         assert_eq!(push(&queue, 1), Err(Busy::Draining));
-        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 8);
-        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().spans, 7);
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().room.spans, 8);
+        assert_eq!(queue.take(0, AT_ONCE).await.unwrap().room.spans, 7);
         assert!(queue.take(0, AT_ONCE).await.is_none());
     }
 
@@ -383,7 +426,7 @@ mod tests {
         for lane in 0..3 {
             assert!(told.try_recv().is_err(), "parts are left");
             let taken = queue.take(lane, BatchRule { max_spans: 100, ..AT_ONCE }).await.unwrap();
-            assert_eq!(taken.spans, 20);
+            assert_eq!(taken.room.spans, 20);
             let [part] = &taken.parts[..] else { panic!("one request, one part a lane") };
             assert!(part.spans.iter().all(|span| usize::from(span.trace_id.as_bytes()[15]) % 3 == lane));
             assert!(part.request.is_awaited());

@@ -1,4 +1,4 @@
-//! The writer: takes a batch, folds it, and writes it until the store has it.
+//! The writer: takes a batch, puts it in order, and writes it until the store has it.
 //!
 //! A batch is given up only to the dead letters, and only span by span: what the store refuses as data is bisected down
 //! to the spans it refuses. Everything else (a store that is away, a missing table, a full disk) is waited out.
@@ -18,8 +18,9 @@ use super::queue::{Part, Queue, Request, Taken};
 use super::settle::TraceKey;
 use crate::clock::Clock;
 use crate::meters;
-use crate::model::merge::fold;
+use crate::model::merge::gather;
 use crate::model::span::{Span, SpanKey};
+use crate::model::time::UnixNanos;
 use crate::settings::pipeline::PipelineSettings;
 use crate::store::error::Reach;
 use crate::store::{self, DeadLetter, SpanWriter, StoreError};
@@ -43,6 +44,13 @@ pub(super) struct Writer {
     pub settings: PipelineSettings,
 }
 
+/// A record of a batch: which span's, and when it was heard of.
+type Heard = (SpanKey, UnixNanos);
+
+fn heard(span: &Span) -> Heard {
+    (span.key(), span.seen_at)
+}
+
 impl Writer {
     /// Runs until the queue is closed and the lane empty.
     pub async fn run(self) {
@@ -50,10 +58,10 @@ impl Writer {
             max_spans: self.settings.batch_max_spans,
             linger: Duration::from_millis(self.settings.linger_ms),
         };
-        while let Some(Taken { parts, spans, bytes }) = self.queue.take(self.lane, rule).await {
+        while let Some(Taken { parts, room }) = self.queue.take(self.lane, rule).await {
             let written = self.write(parts).await;
             // First the room, then the word: who hears that all is stored finds room for more.
-            self.queue.release(spans, bytes);
+            self.queue.release(room);
             for (request, dead_letters) in written {
                 request.finish_part(dead_letters);
             }
@@ -66,12 +74,11 @@ impl Writer {
         let mut requests = Vec::with_capacity(parts.len());
         for Part { spans, request, .. } in parts {
             // Only who waits is told which of its spans are dead letters.
-            let keys: Vec<SpanKey> =
-                if request.is_awaited() { spans.iter().map(Span::key).collect() } else { Vec::new() };
+            let keys: Vec<Heard> = if request.is_awaited() { spans.iter().map(heard).collect() } else { Vec::new() };
             requests.push((request, keys));
             records.extend(spans);
         }
-        let batch = fold(records);
+        let batch = gather(records);
         let mut refused = HashSet::new();
         for piece in batch.chunks(self.brake.piece()) {
             self.brake.hold(piece.len()).await;
@@ -89,12 +96,12 @@ impl Writer {
         // Nobody settles any more once the service has been aborted.
         let _ = self.touched.send(traces);
         self.flushed.notify_one();
-        let dead_letters = |keys: &[SpanKey]| keys.iter().filter(|key| refused.contains(key)).count();
+        let dead_letters = |keys: &[Heard]| keys.iter().filter(|key| refused.contains(key)).count();
         requests.into_iter().map(|(request, keys)| (request, dead_letters(&keys))).collect()
     }
 
-    /// Writes all of `batch` that the store takes, and gives the keys of what it refused.
-    async fn write_bisecting(&self, batch: &[Span]) -> HashSet<SpanKey> {
+    /// Writes all of `batch` that the store takes, and tells what it refused.
+    async fn write_bisecting(&self, batch: &[Span]) -> HashSet<Heard> {
         let mut refused = HashSet::new();
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
@@ -102,7 +109,7 @@ impl Writer {
             match part {
                 [] => {}
                 [span] => {
-                    refused.insert(span.key());
+                    refused.insert(heard(span));
                     self.bury(span, &error).await;
                 }
                 _ => {
@@ -166,7 +173,7 @@ impl Writer {
         tracing::error!(trace_id = letter.trace_id, span_id = letter.span_id, %error, "the store refuses a span; it goes to the dead letters");
         counter!(meters::DEAD_LETTERS).increment(1);
         let letters = [letter];
-        if let Err(error) = self.patiently(|| self.store.write_dead_letters(&letters)).await {
+        if let Err(error) = self.patiently(|| self.store.write_dead_letters(&letters, span.seen_at)).await {
             tracing::error!(%error, body = letters[0].body, "a dead letter cannot be kept; this line is its only trace");
         }
     }

@@ -125,7 +125,8 @@ pub trait SpanWriter: Send + Sync {
     /// Commits a batch whole or not at all, merging each record with what is stored under its identity
     /// (see [`crate::model::merge`]). Writing the same batch again changes nothing.
     ///
-    /// `batch` must be folded and in the order of [`crate::model::merge::fold`]. Within the same transaction every trace
+    /// `batch` must be in the order of [`crate::model::merge::gather`], or of `fold` beside it. Records that were heard of
+    /// before their trace was deleted (see [`Erasure::bar`]) are left out, each by itself. Within the same transaction every trace
     /// of the batch gets a row among the roll-ups, or has its row's time bounds widened, and is marked unsettled.
     ///
     /// # Errors
@@ -133,8 +134,9 @@ pub trait SpanWriter: Send + Sync {
     /// their class says.
     async fn write_spans(&self, batch: &[Span]) -> Result<()>;
 
-    /// Puts spans that the store refused where an operator can see them, with the reason.
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()>;
+    /// Puts spans that the store refused where an operator can see them, with the reason; but those whose trace was deleted
+    /// since they were heard of, at `heard_at`.
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()>;
 }
 
 /// A span that the store refused, by itself, in the form that `POST /v1/spans` takes.
@@ -187,9 +189,14 @@ pub trait TraceReader: Send + Sync {
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>>;
 }
 
-/// How often a trace had been written to when its rows were read: a roll-up of an older state does not settle it.
+/// A trace's state when its rows were read: a roll-up of an older one does not settle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch(pub i64);
+pub struct Touch {
+    /// How often it had been written to.
+    pub times: i64,
+    /// When it was first heard of: one that was deleted and began anew is another one.
+    pub since: UnixNanos,
+}
 
 /// What roll-ups are computed from.
 #[derive(Clone, Debug, Default, PartialEq)]

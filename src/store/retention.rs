@@ -20,10 +20,10 @@ pub struct KeepBy {
     pub first_day: u32,
     /// Of days without one: by when a span was first heard of.
     pub completed: UnixNanos,
-    /// Spans of failed traces: by when they were first heard of. Open spans: by when they read as abandoned. That traces were
-    /// deleted: by when.
+    /// Spans of failed traces: by when they were first heard of. Open spans: by when they read as abandoned.
     pub failed: UnixNanos,
-    /// Roll-ups, by when their trace was first heard of; those with spans stay.
+    /// Roll-ups, by when their trace was first heard of; those with spans stay. That traces were deleted: by when, so for
+    /// longer than anything is of theirs.
     pub rollups: UnixNanos,
     /// Resources, by the day on which a span of theirs last came.
     pub resources_day: u32,

@@ -52,9 +52,9 @@ impl SpanWriter for FailingWriter {
         }
     }
 
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> store::Result<()> {
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> store::Result<()> {
         self.letters.lock().unwrap().extend_from_slice(letters);
-        self.inner.write_dead_letters(letters).await
+        self.inner.write_dead_letters(letters, heard_at).await
     }
 }
 

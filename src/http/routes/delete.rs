@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::access::Caller;
 use crate::http::Services;
@@ -51,8 +52,10 @@ pub async fn trace(
     TracePath(trace_id): TracePath,
     Query(OfTrace { dry_run }): Query<OfTrace>,
 ) -> Result<(StatusCode, Json<Deleted>), ApiError> {
-    let deleted = services.pipeline.erase_trace(&caller.tenant, trace_id, dry_run).await?;
-    told(&caller, "trace", &trace_id.to_string(), &deleted);
+    let asked = Asked { caller: &caller, what: "trace", id: trace_id.to_string() };
+    let pipeline = &services.pipeline;
+    let deleted = pipeline.erase_trace(&caller.tenant, trace_id, dry_run, &|traces| asked.barred(traces)).await?;
+    asked.deleted(&deleted);
     if deleted.is_nothing() {
         return Err(ApiError::not_found(format!("nothing of trace {trace_id} is stored")));
     }
@@ -75,7 +78,7 @@ pub async fn of_user(
     Path(id): Path<String>,
     Query(parameters): Query<OfOwner>,
 ) -> Result<(StatusCode, Json<Deleted>), ApiError> {
-    of(&services, &caller, ("user", &id), &Owner::User(id.clone()), parameters).await
+    of(&services, &caller, &Owner::User(id), parameters).await
 }
 
 /// Deletes every trace of which anything says that it is of this workspace.
@@ -95,38 +98,64 @@ pub async fn of_workspace(
     Path(id): Path<String>,
     Query(parameters): Query<OfOwner>,
 ) -> Result<(StatusCode, Json<Deleted>), ApiError> {
-    of(&services, &caller, ("workspace", &id), &Owner::Workspace(id.clone()), parameters).await
+    of(&services, &caller, &Owner::Workspace(id), parameters).await
 }
 
 async fn of(
     services: &Services,
     caller: &Caller,
-    (what, id): (&str, &str),
     owner: &Owner,
     OfOwner { dry_run, from }: OfOwner,
 ) -> Result<(StatusCode, Json<Deleted>), ApiError> {
-    let deleted = services.pipeline.erase_of(&caller.tenant, owner, from.as_deref(), dry_run).await?;
-    told(caller, what, id, &deleted);
+    let (what, id) = match owner {
+        Owner::User(id) => ("user", id),
+        Owner::Workspace(id) => ("workspace", id),
+    };
+    let asked = Asked { caller, what, id: shortened(id) };
+    let barred = |traces| asked.barred(traces);
+    let deleted = services.pipeline.erase_of(&caller.tenant, owner, from.as_deref(), dry_run, &barred).await?;
+    asked.deleted(&deleted);
     Ok(answer(deleted))
 }
 
-/// The record of who deleted what.
-fn told(caller: &Caller, what: &str, id: &str, deleted: &Deleted) {
-    let Deleted { traces, spans, pins, dead_letters, dry_run, complete, .. } = deleted;
-    if !dry_run {
-        tracing::info!(
-            caller = &*caller.name,
-            tenant = caller.tenant.as_str(),
-            what,
-            id,
-            traces,
-            spans,
-            pins,
-            dead_letters,
-            complete,
-            "deleted on request"
-        );
+/// Who deletes what, for the log.
+struct Asked<'a> {
+    caller: &'a Caller,
+    what: &'static str,
+    /// A trace's id, or what [`shortened`] says of somebody's: the log outlives them.
+    id: String,
+}
+
+impl Asked<'_> {
+    /// Before anything goes: whatever becomes of the request, these traces cannot come back.
+    fn barred(&self, traces: usize) {
+        let Self { caller, what, id } = self;
+        tracing::info!(caller = &*caller.name, tenant = caller.tenant.as_str(), what, id, traces, "deletes on request");
     }
+
+    fn deleted(&self, deleted: &Deleted) {
+        let Self { caller, what, id } = self;
+        let Deleted { traces, spans, pins, dead_letters, dry_run, complete, .. } = deleted;
+        if !dry_run {
+            tracing::info!(
+                caller = &*caller.name,
+                tenant = caller.tenant.as_str(),
+                what,
+                id,
+                traces,
+                spans,
+                pins,
+                dead_letters,
+                complete,
+                "deleted on request"
+            );
+        }
+    }
+}
+
+/// The first digits of the SHA-256: who knows an id finds it again.
+fn shortened(id: &str) -> String {
+    Sha256::digest(id.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn answer(deleted: Deleted) -> (StatusCode, Json<Deleted>) {

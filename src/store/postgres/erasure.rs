@@ -1,14 +1,14 @@
 //! Deleting on request, by the role that looks after the store.
 //!
-//! A writer learns within its transaction which traces are barred, so it holds a lock on `deletions` until it ends. Who bars
-//! a trace takes that table for itself: those who did not know yet have ended by then, and what they wrote is removed with
-//! the rest; those who come later know.
+//! A writer learns within its transaction which traces are barred, and shares an advisory lock until it ends. Who bars
+//! traces notes them, then waits for that lock alone, and ends: those who did not know yet have ended by then, and what they
+//! wrote is removed with the rest; those who come later know. Nothing else waits for that lock, a backup least of all.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::session::Session;
@@ -19,11 +19,16 @@ use crate::model::ids::TraceId;
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
+use crate::store::erasure::LETTERS;
 use crate::store::rows::Reader;
 use crate::store::{Erased, Erasure, Owner, Result};
 
 /// Rows removed in one transaction.
 const ROWS: i64 = 5_000;
+
+/// The places that are no day's.
+const OTHERS: [&str; 4] = ["dead_letters", "open_spans", "spans_kept", "traces"];
+const UNDEFINED_TABLE: &str = "42P01";
 
 const DOING: &str = "delete traces";
 const WRITING: &str = "write spans";
@@ -37,31 +42,38 @@ impl Erasure for Postgres {
             work.end(partitions).await
         };
         let partitions = self.limits.hold(DOING, read).await?;
-        let others = ["dead_letters", "open_spans", "spans_kept", "traces"].map(str::to_owned);
-        let mut places: Vec<String> = partitions.into_iter().chain(others).collect();
+        let mut places: Vec<String> = partitions.into_iter().chain(OTHERS.map(str::to_owned)).collect();
         // Which is also the way that rows go: from open to a day to the kept ones.
         places.sort();
         Ok(places)
     }
 
-    async fn traces_of(&self, tenant: &TenantId, owner: &Owner, place: &str, limit: usize) -> Result<Vec<TraceId>> {
+    async fn traces_of(
+        &self,
+        tenant: &TenantId,
+        owner: &Owner,
+        place: &str,
+        after: Option<TraceId>,
+        limit: usize,
+    ) -> Result<Vec<TraceId>> {
         let (schema, column) = (&self.schema, owner.field().name());
-        let (condition, value) = match (place, owner) {
+        match (place, owner) {
             // A summary does not say whose workspace it is.
             ("traces", Owner::Workspace(_)) => return Ok(Vec::new()),
-            ("dead_letters", _) => ("strpos(body, $2) > 0".to_owned(), owner.in_letter()),
-            _ => (format!("{column} = $2"), owner.id().to_owned()),
-        };
+            ("dead_letters", _) => return self.traces_of_letters(tenant, owner, after, limit).await,
+            _ => {}
+        }
         // Safe: names of our own, and one that the catalogue told.
         let sql = AssertSqlSafe(format!(
-            "SELECT DISTINCT trace_id::text FROM {schema}\"{}\" WHERE tenant = $1 AND {condition} LIMIT $3",
+            "SELECT DISTINCT trace_id FROM {schema}\"{}\" WHERE tenant = $1 AND {column} = $2 AND trace_id > $3 \
+             ORDER BY trace_id LIMIT $4",
             place.replace('"', "")
         ));
-        let query = sqlx::query(sql).bind(tenant.as_str()).bind(value);
+        let after = after.map_or(Uuid::nil(), |after| uuid(after.as_bytes()));
+        let query = sqlx::query(sql).bind(tenant.as_str()).bind(owner.id()).bind(after);
         let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let limits = self.limits.long();
         let read = async {
-            let mut work = Work::begin(&self.admin, Mode::Read, limits, DOING).await?;
+            let mut work = Work::begin(&self.admin, Mode::Read, self.limits, DOING).await?;
             let rows = async {
                 // Without an index everything is read.
                 work.execute("SET LOCAL enable_seqscan = on".to_owned()).await?;
@@ -70,10 +82,14 @@ impl Erasure for Postgres {
             .await;
             work.end(rows).await
         };
-        let rows = limits.hold(DOING, read).await?;
-        let texts = rows.iter().map(|row| row.try_get::<&str, _>(0).map_err(failed(DOING)));
-        // What a letter is refused for may be its id.
-        Ok(texts.collect::<Result<Vec<_>>>()?.into_iter().filter_map(|text| TraceId::parse(text).ok()).collect())
+        let rows = match self.limits.hold(DOING, read).await {
+            // Retention dropped the day meanwhile, and all that was in it.
+            Err(error) if !OTHERS.contains(&place) && error.code().is_some_and(|code| code == UNDEFINED_TABLE) => {
+                return Ok(Vec::new());
+            }
+            rows => rows?,
+        };
+        rows.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
     async fn holdings(&self, tenant: &TenantId, traces: &[TraceId]) -> Result<Erased> {
@@ -109,6 +125,7 @@ impl Erasure for Postgres {
         let sql = AssertSqlSafe(format!(
             "INSERT INTO {schema}deletions AS known (trace_id, tenant, deleted_at, deleted_ns) \
              SELECT DISTINCT trace_id, $2, $3::timestamptz, $4::smallint FROM unnest($1::uuid[]) AS told (trace_id) \
+             ORDER BY trace_id \
              ON CONFLICT (trace_id, tenant) DO UPDATE SET deleted_at = excluded.deleted_at, \
              deleted_ns = excluded.deleted_ns \
              WHERE (known.deleted_at, known.deleted_ns) < (excluded.deleted_at, excluded.deleted_ns)"
@@ -118,8 +135,10 @@ impl Erasure for Postgres {
         let write = async {
             let mut work = Work::begin(&self.admin, Mode::Define, self.limits, DOING).await?;
             let barred = async {
-                work.execute(format!("LOCK TABLE {schema}deletions IN ACCESS EXCLUSIVE MODE")).await?;
-                query.execute(&mut *work).await.map_err(failed(DOING))
+                let noted = query.execute(&mut *work).await.map_err(failed(DOING))?;
+                // Last, since from here on writers wait.
+                work.execute(format!("SELECT pg_catalog.pg_advisory_xact_lock({})", lock(schema))).await?;
+                Ok(noted)
             }
             .await;
             work.end(barred).await.map(|_| ())
@@ -138,6 +157,46 @@ impl Erasure for Postgres {
 }
 
 impl Postgres {
+    async fn traces_of_letters(
+        &self,
+        tenant: &TenantId,
+        owner: &Owner,
+        after: Option<TraceId>,
+        limit: usize,
+    ) -> Result<Vec<TraceId>> {
+        // Safe: a name of our own table.
+        let sql = format!(
+            "SELECT id, trace_id, body FROM {}dead_letters WHERE tenant = $1 AND strpos(body, $2) > 0 AND id > $3 \
+             ORDER BY id LIMIT {LETTERS}",
+            self.schema
+        );
+        let read = async {
+            let mut work = Work::begin(&self.admin, Mode::Read, self.limits, DOING).await?;
+            let found = async {
+                let (mut found, mut last) = (BTreeSet::new(), 0_i64);
+                loop {
+                    let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(tenant.as_str());
+                    let query = query.bind(owner.in_letter()).bind(last);
+                    let rows = query.fetch_all(&mut *work).await.map_err(failed(DOING))?;
+                    for row in &rows {
+                        let mut cells = Reader::new(row, &["id", "trace_id", "body"], DOING);
+                        last = cells.required_int()?;
+                        // What a letter is refused for may be its id.
+                        let trace = TraceId::parse(cells.required_text()?).ok();
+                        let is_theirs = owner.is_of_letter(cells.required_text()?);
+                        found.extend(trace.filter(|_| is_theirs).filter(|trace| Some(*trace) > after));
+                    }
+                    if rows.len() < LETTERS as usize {
+                        return Ok(found.into_iter().take(limit).collect());
+                    }
+                }
+            }
+            .await;
+            work.end(found).await
+        };
+        self.limits.hold(DOING, read).await
+    }
+
     async fn erase_some(&self, work: &mut Work, tenant: &TenantId, traces: &[TraceId]) -> Result<(Erased, bool)> {
         let (schema, ids) = (&self.schema, ids(traces));
         // Whoever writes to them, settles or moves them waits here. Safe: names of our own tables, here and below.
@@ -199,8 +258,18 @@ fn texts(traces: &[TraceId]) -> Vec<String> {
     traces.iter().map(ToString::to_string).collect()
 }
 
-/// A SELECT of the microseconds since 1970 at which a trace was deleted last; NULL where none ever was. The lock that it takes
-/// is kept until the transaction ends.
+/// The advisory lock of a schema's deletions.
+fn lock(schema: &Schema) -> String {
+    format!("pg_catalog.hashtextextended('tracefall deletions {}', 0)", schema.name)
+}
+
+/// A SELECT by which who writes holds off who bars traces until the transaction ends. To be said before anything is asked of
+/// the deletions, in a statement of its own, since a statement does not see what was committed while it waited.
+pub(super) fn hold_off(schema: &Schema) -> String {
+    format!("SELECT pg_catalog.pg_advisory_xact_lock_shared({})", lock(schema))
+}
+
+/// A SELECT of the microseconds since 1970 at which a trace was deleted last; NULL where none ever was.
 pub(super) fn last_deletion(schema: &Schema) -> String {
     format!("(SELECT (EXTRACT(epoch FROM max(deleted_at)) * 1000000)::bigint FROM {schema}deletions)")
 }

@@ -162,11 +162,13 @@ impl Schema {
 struct Epoch(Mutex<Option<String>>);
 
 impl Epoch {
-    /// A SELECT of a text that is another one once our tables are; behind a slash it says when a trace was deleted last.
+    /// For who writes: holds off who bars traces, then a SELECT of a text that is another one once our tables are; behind a
+    /// slash it says when a trace was deleted last.
     fn question(schema: &Schema) -> String {
         format!(
-            "SELECT concat_ws(' ', pg_catalog.pg_relation_filenode(pg_catalog.to_regclass('{schema}resources')), \
+            "{}; SELECT concat_ws(' ', pg_catalog.pg_relation_filenode(pg_catalog.to_regclass('{schema}resources')), \
              pg_catalog.to_regclass('{schema}spans')::oid) || '/' || coalesce({}::text, '')",
+            erasure::hold_off(schema),
             erasure::last_deletion(schema)
         )
     }

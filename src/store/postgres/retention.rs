@@ -178,7 +178,7 @@ impl Retention for Postgres {
                 let mut removed = query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
                 let query = sqlx::query(letters).bind(Instant::of(keep_by.dead_letters)).bind(most);
                 removed += query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
-                let query = sqlx::query(deletions).bind(Instant::of(keep_by.failed));
+                let query = sqlx::query(deletions).bind(Instant::of(keep_by.rollups));
                 removed += query.execute(&mut *work).await.map_err(failed(DOING))?.rows_affected();
                 if resources {
                     // Spans that came on a later day said so of their resource.

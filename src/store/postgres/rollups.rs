@@ -53,7 +53,9 @@ impl RollupStore for Postgres {
         }
         let mut rollups: Vec<&(TenantId, Touch, TraceRollup)> = rollups.iter().collect();
         // All who write lock traces in the same order; of two roll-ups of a trace the newer one stands.
-        rollups.sort_by(|a, b| (a.2.trace_id, &a.0, a.1.0).cmp(&(b.2.trace_id, &b.0, b.1.0)));
+        rollups.sort_by(|a, b| {
+            (a.2.trace_id, &a.0, a.1.since, a.1.times).cmp(&(b.2.trace_id, &b.0, b.1.since, b.1.times))
+        });
         let newest = rollups.chunk_by(|a, b| (a.2.trace_id, &a.0) == (b.2.trace_id, &b.0));
         let rollups: Vec<_> = newest.filter_map(|of_trace| of_trace.last().copied()).collect();
         let bound = bind(&rollups).map_err(sqlx::Error::Encode).map_err(failed(DOING))?;
@@ -107,7 +109,7 @@ fn update(schema: &Schema) -> String {
     let types = columns
         .iter()
         .map(|name| if name.ends_with("_ns") && name != "duration_ns" { "smallint" } else { bound_as(name) });
-    let types = types.chain(["text", "bigint"]).enumerate();
+    let types = types.chain(["text", "bigint", "timestamptz"]).enumerate();
     let arrays: Vec<String> = types.map(|(index, of)| format!("${}::{of}[]", index + 1)).collect();
     let set = columns.iter().skip(1).map(|name| match name.as_str() {
         "services" | "regions" | "models" => {
@@ -120,9 +122,9 @@ fn update(schema: &Schema) -> String {
         "UPDATE {schema}traces AS known SET {set}, settled = told.touch, unsettled = told.touch < known.touched, \
          has_open = known.has_open AND (told.touch <> known.touched OR EXISTS (SELECT 1 FROM {schema}open_spans AS o \
          WHERE o.trace_id = known.trace_id AND o.tenant = known.tenant)) \
-         FROM unnest({arrays}) AS told ({names}, tenant, touch) \
+         FROM unnest({arrays}) AS told ({names}, tenant, touch, since) \
          WHERE known.trace_id = told.trace_id AND known.tenant = told.tenant \
-         AND told.touch BETWEEN known.settled AND known.touched AND NOT known.spans_partial \
+         AND told.since = known.created_at AND told.touch BETWEEN known.settled AND known.touched AND NOT known.spans_partial \
          AND known.spans_expired_at IS NULL",
         names = columns.join(", "),
         arrays = arrays.join(", "),
@@ -175,6 +177,7 @@ fn bind(rollups: &[&(TenantId, Touch, TraceRollup)]) -> std::result::Result<PgAr
     let metadata = each.map(|rollup| (!rollup.metadata.is_empty()).then(|| rollup.metadata.as_json()));
     arguments.add(metadata.collect::<Vec<_>>())?;
     arguments.add(rollups.iter().map(|(tenant, _, _)| tenant.as_str()).collect::<Vec<_>>())?;
-    arguments.add(rollups.iter().map(|(_, touch, _)| touch.0).collect::<Vec<_>>())?;
+    arguments.add(rollups.iter().map(|(_, touch, _)| touch.times).collect::<Vec<_>>())?;
+    arguments.add(rollups.iter().map(|(_, touch, _)| Instant::of(touch.since)).collect::<Vec<_>>())?;
     Ok(arguments)
 }

@@ -19,15 +19,17 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 
 use super::copy::{Target, copy, met_a_row};
-use super::erasure::without_deleted;
+use super::erasure::{hold_off, without_deleted};
 use super::stored::{read_ended, read_open, remove_ended, remove_open, take_open};
 use super::traces::{Known, KnownTraces, touch};
-use super::types::Instant as Timestamp;
+use super::types::{Instant as Timestamp, below_microsecond, uuid};
 use super::work::{Mode, Work};
 use super::{Epoch, Postgres, days, failed, resources};
+use crate::model::ids::TraceId;
 use crate::model::merge::merge;
 use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::time::UnixNanos;
+use crate::store::erasure::folded;
 use crate::store::error::Cause;
 use crate::store::{DeadLetter, Result, SpanWriter, StoreError};
 
@@ -39,7 +41,7 @@ impl SpanWriter for Postgres {
         let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
             return Ok(());
         };
-        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() <= b.key()), "a batch is in order");
         let today = heard_at.day();
         let write = async {
             let mut careful = self.conflicts.are_frequent();
@@ -65,7 +67,7 @@ impl SpanWriter for Postgres {
         written
     }
 
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()> {
         const DOING: &str = "write dead letters";
         if letters.is_empty() {
             return Ok(());
@@ -76,19 +78,30 @@ impl SpanWriter for Postgres {
         };
         // Safe: a name of our own table, and placeholders.
         let sql = AssertSqlSafe(format!(
-            "INSERT INTO {}dead_letters (tenant, trace_id, span_id, body, reason, refused_at) \
-             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])",
-            self.schema
+            "INSERT INTO {schema}dead_letters (tenant, trace_id, span_id, body, reason, refused_at) \
+             SELECT told.tenant, told.trace_id, told.span_id, told.body, told.reason, told.refused_at \
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::uuid[]) \
+             AS told (tenant, trace_id, span_id, body, reason, refused_at, id) \
+             WHERE NOT EXISTS (SELECT 1 FROM {schema}deletions AS d WHERE d.trace_id = told.id \
+             AND d.tenant = told.tenant AND (d.deleted_at, d.deleted_ns) >= ($8::timestamptz, $9::smallint))",
+            schema = self.schema
         ));
+        // What a letter is refused for may be its id.
+        let id = |letter: &DeadLetter| TraceId::parse(&letter.trace_id).ok().map(|id| uuid(id.as_bytes()));
         let query = sqlx::query(sql)
             .bind(texts(|letter| letter.tenant.as_str()))
             .bind(texts(|letter| &letter.trace_id))
             .bind(texts(|letter| &letter.span_id))
             .bind(texts(|letter| &letter.body))
             .bind(texts(|letter| &letter.reason))
-            .bind(letters.iter().map(|letter| Timestamp::of(letter.refused_at)).collect::<Vec<_>>());
+            .bind(letters.iter().map(|letter| Timestamp::of(letter.refused_at)).collect::<Vec<_>>())
+            .bind(letters.iter().map(id).collect::<Vec<_>>())
+            .bind(Timestamp::of(heard_at))
+            .bind(below_microsecond(heard_at));
         let write = async {
-            let mut work = Work::begin(&self.writer, Mode::Write, self.limits, DOING).await?;
+            let question = hold_off(&self.schema);
+            let begun = Work::begin_asking(&self.writer, Mode::Write, self.limits, &question, DOING).await?;
+            let (mut work, _) = begun;
             let written = query.execute(&mut *work).await.map_err(failed(DOING));
             work.end(written).await.map(|_| ())
         };
@@ -109,7 +122,7 @@ impl Postgres {
             return Ok(false);
         }
         let written = async {
-            let batch = without_deleted(&mut work, &self.schema, batch, deleted.parse().ok()).await?;
+            let batch = folded(without_deleted(&mut work, &self.schema, batch, deleted.parse().ok()).await?);
             match batch.is_empty() {
                 true => Ok(Vec::new()),
                 false => BatchWrite { store: self, work: &mut work, careful, met: false }.run(&batch, today).await,

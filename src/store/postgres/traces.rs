@@ -120,12 +120,12 @@ pub(super) async fn sought(
     traces: &[(TenantId, TraceId)],
     doing: &'static str,
 ) -> Result<Vec<Sought>> {
-    const COLUMNS: [&str; 8] =
-        ["tenant", "trace_id", "touched", "first_day", "last_day", KEEPING[0], KEEPING[1], KEEPING[2]];
+    const COLUMNS: [&str; 9] =
+        ["tenant", "trace_id", "touched", "created_at", "first_day", "last_day", KEEPING[0], KEEPING[1], KEEPING[2]];
     let (trace_ids, tenants) = trace_keys(traces.iter().map(|(tenant, trace_id)| (tenant, *trace_id)));
     // Safe: a name of our own table, and placeholders.
     let sql = AssertSqlSafe(format!(
-        "SELECT tenant, trace_id, touched, first_day, last_day, {} FROM unnest($1::uuid[], $2::text[]) \
+        "SELECT tenant, trace_id, touched, created_at, 0::smallint, first_day, last_day, {} FROM unnest($1::uuid[], $2::text[]) \
          AS k (k_trace_id, k_tenant) JOIN {schema}traces ON trace_id = k_trace_id AND tenant = k_tenant",
         keeping(&schema.prefix, Instants::Split)
     ));
@@ -134,7 +134,8 @@ pub(super) async fn sought(
     let known = |row| {
         let mut cells = Reader::new(row, &COLUMNS, doing);
         let tenant = TenantId::new(cells.required_text()?);
-        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
+        let trace_id = cells.trace_id()?;
+        let touch = Touch { times: cells.required_int()?, since: cells.required_instant()? };
         let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
         Ok(Sought { tenant, trace_id, touch, days, keeping: cells.keeping()? })
     };

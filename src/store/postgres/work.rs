@@ -115,10 +115,10 @@ impl Mode {
 
     pub(super) fn begin(self, limits: Limits) -> String {
         let (begin, more) = match self {
-            Mode::Write => ("BEGIN", Self::BY_INDEX),
+            Mode::Write => ("BEGIN ISOLATION LEVEL READ COMMITTED", Self::BY_INDEX),
             Mode::Read => ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Self::BY_INDEX),
             Mode::Foreign => ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Self::IN_ORDER),
-            Mode::Define => ("BEGIN", "SET LOCAL lock_timeout = 2000"),
+            Mode::Define => ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = 2000"),
         };
         format!("{begin}; SET LOCAL statement_timeout = {}; {more}", limits.statement.as_millis())
     }
@@ -139,8 +139,8 @@ impl Work {
         Ok(Self::begin_asking(pool, mode, limits, "", doing).await?.0)
     }
 
-    /// Begins, and asks a question in the same round trip: `question` is a SELECT of our own of one text. Without an
-    /// answer it is empty.
+    /// Begins, and asks a question in the same round trip: `question` is a SELECT of our own of one text, or several of which
+    /// the last one is. Without an answer it is empty.
     pub(super) async fn begin_asking(
         pool: &Pool,
         mode: Mode,

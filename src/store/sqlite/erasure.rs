@@ -1,7 +1,7 @@
 //! Deleting on request, on the writer's connection: one transaction at a time, so nobody writes in between.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -13,6 +13,7 @@ use crate::model::ids::TraceId;
 use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 use crate::model::time::UnixNanos;
+use crate::store::erasure::LETTERS;
 use crate::store::rows::Reader;
 use crate::store::{Erased, Erasure, Owner, Result};
 
@@ -39,25 +40,34 @@ impl Erasure for Sqlite {
         Ok(places)
     }
 
-    async fn traces_of(&self, tenant: &TenantId, owner: &Owner, place: &str, limit: usize) -> Result<Vec<TraceId>> {
+    async fn traces_of(
+        &self,
+        tenant: &TenantId,
+        owner: &Owner,
+        place: &str,
+        after: Option<TraceId>,
+        limit: usize,
+    ) -> Result<Vec<TraceId>> {
         let column = owner.field().name();
-        let (id, condition, value) = match (place, owner) {
+        match (place, owner) {
             // A summary does not say whose workspace it is.
             ("traces", Owner::Workspace(_)) => return Ok(Vec::new()),
-            ("dead_letters", _) => ("trace_id", "instr(body, ?) > 0".to_owned(), owner.in_letter()),
-            _ => ("lower(hex(trace_id))", format!("{column} = ?"), owner.id().to_owned()),
-        };
+            ("dead_letters", _) => return self.traces_of_letters(tenant, owner, after, limit).await,
+            _ => {}
+        }
         if !self.places().await?.iter().any(|known| known == place) {
             return Ok(Vec::new());
         }
         // Safe: names of our own, the place among them.
-        let sql = AssertSqlSafe(format!("SELECT DISTINCT {id} FROM {place} WHERE tenant = ? AND {condition} LIMIT ?"));
-        let query = sqlx::query(sql).bind(tenant.as_str()).bind(value);
+        let sql = AssertSqlSafe(format!(
+            "SELECT DISTINCT trace_id FROM {place} WHERE tenant = ? AND {column} = ? AND trace_id > ? \
+             ORDER BY trace_id LIMIT ?"
+        ));
+        let query = sqlx::query(sql).bind(tenant.as_str()).bind(owner.id());
+        let query = query.bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()));
         let query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = query.fetch_all(&self.readers).await.map_err(failed(DOING))?;
-        let texts = rows.iter().map(|row| row.try_get::<&str, _>(0).map_err(failed(DOING)));
-        // What a letter is refused for may be its id.
-        Ok(texts.collect::<Result<Vec<_>>>()?.into_iter().filter_map(|text| TraceId::parse(text).ok()).collect())
+        rows.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
     async fn holdings(&self, tenant: &TenantId, traces: &[TraceId]) -> Result<Erased> {
@@ -122,6 +132,37 @@ impl Erasure for Sqlite {
         transaction.commit().await.map_err(failed(DOING))?;
         self.checkpoints.note(usize::try_from(erased.spans).unwrap_or_default());
         Ok((erased, more))
+    }
+}
+
+impl Sqlite {
+    async fn traces_of_letters(
+        &self,
+        tenant: &TenantId,
+        owner: &Owner,
+        after: Option<TraceId>,
+        limit: usize,
+    ) -> Result<Vec<TraceId>> {
+        let (mut found, mut last) = (BTreeSet::new(), 0_i64);
+        loop {
+            let query = sqlx::query(
+                "SELECT id, trace_id, body FROM dead_letters WHERE tenant = ? AND instr(body, ?) > 0 AND id > ? \
+                 ORDER BY id LIMIT ?",
+            );
+            let query = query.bind(tenant.as_str()).bind(owner.in_letter()).bind(last).bind(LETTERS);
+            let rows = query.fetch_all(&self.readers).await.map_err(failed(DOING))?;
+            for row in &rows {
+                let mut cells = Reader::new(row, &["id", "trace_id", "body"], DOING);
+                last = cells.required_int()?;
+                // What a letter is refused for may be its id.
+                let trace = TraceId::parse(cells.required_text()?).ok();
+                let is_theirs = owner.is_of_letter(cells.required_text()?);
+                found.extend(trace.filter(|_| is_theirs).filter(|trace| Some(*trace) > after));
+            }
+            if rows.len() < LETTERS as usize {
+                return Ok(found.into_iter().take(limit).collect());
+            }
+        }
     }
 }
 

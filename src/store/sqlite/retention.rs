@@ -159,7 +159,7 @@ impl Retention for Sqlite {
             "DELETE FROM deletions WHERE (trace_id, tenant) IN \
              (SELECT trace_id, tenant FROM deletions WHERE deleted_at < ? LIMIT ?)",
         );
-        let deletions = deletions.bind(nanos(keep_by.failed)).bind(ROWS);
+        let deletions = deletions.bind(nanos(keep_by.rollups)).bind(ROWS);
         removed += deletions.execute(&mut *transaction).await.map_err(failed)?.rows_affected();
         if resources {
             let unused = sqlx::query(

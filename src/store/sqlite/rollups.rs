@@ -90,7 +90,7 @@ struct Known {
 
 pub(super) fn select_known(count: usize) -> String {
     format!(
-        "WITH k (k_trace_id, k_tenant) AS (VALUES {}) SELECT tenant, trace_id, touched, first_day, last_day \
+        "WITH k (k_trace_id, k_tenant) AS (VALUES {}) SELECT tenant, trace_id, touched, created_at, first_day, last_day \
          FROM k CROSS JOIN traces ON trace_id = k_trace_id AND tenant = k_tenant \
          WHERE NOT spans_partial AND spans_expired_at IS NULL",
         placeholders(2, count)
@@ -104,9 +104,11 @@ async fn known(connection: &mut SqliteConnection, traces: &[(TenantId, TraceId)]
     let query = sqlx::query_with(AssertSqlSafe(select_known(traces.len())), arguments);
     let rows = query.fetch_all(connection).await.map_err(failed(SETTLING))?;
     let known = |row| {
-        let mut cells = Reader::new(row, &["tenant", "trace_id", "touched", "first_day", "last_day"], SETTLING);
+        let mut cells =
+            Reader::new(row, &["tenant", "trace_id", "touched", "created_at", "first_day", "last_day"], SETTLING);
         let tenant = TenantId::new(cells.required_text()?);
-        let (trace_id, touch) = (cells.trace_id()?, Touch(cells.required_int()?));
+        let trace_id = cells.trace_id()?;
+        let touch = Touch { times: cells.required_int()?, since: cells.required_instant()? };
         let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
         Ok(Known { tenant, trace_id, touch, days })
     };
@@ -169,7 +171,7 @@ fn upsert(rows: usize) -> String {
     format!(
         "INSERT INTO traces ({}, tenant, touched, settled, created_at) SELECT * FROM (VALUES {}) \
          WHERE EXISTS (SELECT 1 FROM traces WHERE trace_id = column1 AND tenant = column{}) ON CONFLICT (trace_id, tenant) DO UPDATE SET {} \
-         WHERE excluded.settled BETWEEN traces.settled AND traces.touched AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
+         WHERE excluded.created_at = traces.created_at AND excluded.settled BETWEEN traces.settled AND traces.touched AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
         ROLLUP.join(", "),
         placeholders(ROLLUP.len() + 4, rows),
         ROLLUP.len() + 1,
@@ -216,7 +218,7 @@ fn bind(
     arguments.add(rollup.query.as_deref())?;
     arguments.add((!rollup.metadata.is_empty()).then(|| rollup.metadata.as_json()))?;
     arguments.add(tenant.as_str())?;
-    arguments.add(touch.0)?;
-    arguments.add(touch.0)?;
-    arguments.add(nanos(rollup.started_at))
+    arguments.add(touch.times)?;
+    arguments.add(touch.times)?;
+    arguments.add(nanos(touch.since))
 }

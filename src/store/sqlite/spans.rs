@@ -23,7 +23,9 @@ use crate::model::ids::TraceId;
 use crate::model::merge::merge;
 use crate::model::span::{Resource, Span, SpanKey};
 use crate::model::tenant::TenantId;
+use crate::model::time::UnixNanos;
 use crate::store::columns::Filled;
+use crate::store::erasure::folded;
 use crate::store::{DeadLetter, Result, SpanWriter};
 
 const DOING: &str = "write spans";
@@ -38,10 +40,10 @@ impl SpanWriter for Sqlite {
         let Some(heard_at) = batch.iter().map(|span| span.seen_at).max() else {
             return Ok(());
         };
-        debug_assert!(batch.is_sorted_by(|a, b| a.key() < b.key()), "a batch is folded and in order");
+        debug_assert!(batch.is_sorted_by(|a, b| a.key() <= b.key()), "a batch is in order");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed(DOING))?;
         let today = heard_at.day();
-        let batch = without_deleted(&mut transaction, batch).await?;
+        let batch = folded(without_deleted(&mut transaction, batch).await?);
         let batch = &*batch;
         let resources = self.write_batch(&mut transaction, batch, today).await?;
         transaction.commit().await.map_err(failed(DOING))?;
@@ -50,13 +52,14 @@ impl SpanWriter for Sqlite {
         Ok(())
     }
 
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()> {
         let failed = failed("write dead letters");
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         for letter in letters {
             sqlx::query(
                 "INSERT INTO dead_letters (tenant, trace_id, span_id, body, reason, refused_at) \
-                 VALUES (?, ?, ?, ?, ?, ?)",
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS \
+                 (SELECT 1 FROM deletions WHERE trace_id = ?7 AND tenant = ?1 AND deleted_at >= ?8)",
             )
             .bind(letter.tenant.as_str())
             .bind(letter.trace_id.as_str())
@@ -64,6 +67,9 @@ impl SpanWriter for Sqlite {
             .bind(letter.body.as_str())
             .bind(letter.reason.as_str())
             .bind(nanos(letter.refused_at))
+            // What a letter is refused for may be its id.
+            .bind(TraceId::parse(&letter.trace_id).ok().map(|id| id.as_bytes().to_vec()))
+            .bind(nanos(heard_at))
             .execute(&mut *transaction)
             .await
             .map_err(failed)?;

@@ -72,7 +72,7 @@ impl Traffic {
         };
         let letters: Vec<DeadLetter> = (0..dice.below(4)).map(letter).collect();
         for (_, store) in stores.each() {
-            store.spans.write_dead_letters(&letters).await.unwrap();
+            store.spans.write_dead_letters(&letters, NOW).await.unwrap();
         }
     }
 

@@ -263,7 +263,7 @@ async fn dead_letters_are_bounded_by_age_and_number(store: &Store) {
         refused_at,
     };
     let letters: Vec<DeadLetter> = (0..10).map(|day| letter(day, NOW.plus(days(day as i64)))).collect();
-    store.spans.write_dead_letters(&letters).await.unwrap();
+    store.spans.write_dead_letters(&letters, NOW).await.unwrap();
     let settings = RetentionSettings { dead_letter_days: 20, dead_letters_max: 4, ..RetentionSettings::default() };
     retention(store, &settings, NOW.plus(days(10))).run().await.unwrap();
     assert_eq!(store.maintenance.size().await.unwrap().dead_letters, 4);

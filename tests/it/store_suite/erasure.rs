@@ -1,13 +1,15 @@
 //! Promises about deleting on request.
 
+use serde_json::json;
 use tracefall::analysis::summary;
 use tracefall::model::ids::TraceId;
+use tracefall::model::merge::gather;
 use tracefall::model::search::TraceQuery;
 use tracefall::model::span::{DEFAULT_DEADLINE_NS, Field, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::model::trace::Trace;
-use tracefall::store::{DeadLetter, Erased, Owner, Store};
+use tracefall::store::{DeadLetter, Erased, LetterFilter, Owner, Store, Touch};
 
 use super::records::*;
 
@@ -40,7 +42,7 @@ async fn fill(store: &Store, trace: u64) {
         reason: "no".into(),
         refused_at: NOW,
     };
-    store.spans.write_dead_letters(&[letter]).await.unwrap();
+    store.spans.write_dead_letters(&[letter], NOW).await.unwrap();
 }
 
 pub async fn a_deleted_trace_leaves_nothing_and_its_neighbours_stay(store: &Store) {
@@ -83,6 +85,43 @@ pub async fn what_was_heard_of_before_a_deletion_is_not_stored_after_it(store: &
     assert!(is_listed(store, 1).await);
 }
 
+pub async fn of_a_span_told_before_and_after_a_deletion_only_the_later_word_is_stored(store: &Store) {
+    let mut start = started(1, 1, NOW);
+    start.fields.set_text(Field::Inputs, "deleted");
+    let mut end = whole(1, 1, NOW);
+    end.seen_at = NOW.plus(2);
+    end.created_at = end.seen_at;
+    let neighbour = [started(2, 1, NOW), whole(2, 1, NOW.plus(2))];
+    store.erasure.bar(&tenant(), &[trace_id(1)], NOW.plus(1)).await.unwrap();
+    let records = [start, end.clone()].into_iter().chain(neighbour.clone()).collect();
+    store.spans.write_spans(&gather(records)).await.unwrap();
+    assert_eq!(spans(store, 1).await, expected([end]));
+    assert_eq!(spans(store, 2).await, expected(neighbour));
+}
+
+pub async fn a_dead_letter_of_before_a_deletion_is_not_kept(store: &Store) {
+    let letter = |trace: u64| DeadLetter {
+        tenant: tenant(),
+        trace_id: trace_id(trace).to_string(),
+        span_id: span_id(9).to_string(),
+        body: "{}".into(),
+        reason: "no".into(),
+        refused_at: NOW,
+    };
+    store.erasure.bar(&tenant(), &[trace_id(1)], NOW).await.unwrap();
+    store.spans.write_dead_letters(&[letter(1), letter(2)], NOW).await.unwrap();
+    let unnamed = DeadLetter { trace_id: "no id".into(), ..letter(1) };
+    store.spans.write_dead_letters(&[unnamed], NOW).await.unwrap();
+    let kept = |count| async move {
+        let ids = [trace_id(1), trace_id(2)];
+        assert_eq!(store.erasure.holdings(&tenant(), &ids).await.unwrap().dead_letters, count);
+    };
+    kept(1).await;
+    store.spans.write_dead_letters(&[letter(1)], NOW.plus(1)).await.unwrap();
+    kept(2).await;
+    assert_eq!(store.letters.count_dead_letters(&LetterFilter::default()).await.unwrap(), 3);
+}
+
 pub async fn a_rollup_does_not_bring_a_deleted_trace_back(store: &Store) {
     write(store, [whole(1, 1, NOW), whole(1, 2, NOW)]).await;
     write(store, [whole(1, 3, NOW)]).await;
@@ -90,14 +129,16 @@ pub async fn a_rollup_does_not_bring_a_deleted_trace_back(store: &Store) {
     let read = store.rollups.rows_to_settle(&key, 100).await.unwrap();
     let touch = read.traces[0].2;
     let trace = Trace::new(tenant(), trace_id(1), read.rows, false);
-    let late = [(tenant(), touch, summary::rollup(&trace, NOW, DEFAULT_DEADLINE_NS))];
+    // As often as what begins anew below is written to.
+    let again = Touch { times: 1, ..touch };
+    let late = [touch, again].map(|touch| (tenant(), touch, summary::rollup(&trace, NOW, DEFAULT_DEADLINE_NS)));
     store.erasure.bar(&tenant(), &[trace_id(1)], NOW).await.unwrap();
     erase(store, &[trace_id(1)]).await;
     store.rollups.write_rollups(&late).await.unwrap();
     assert!(!is_listed(store, 1).await);
     // Nor is it the summary of what began anew.
     let mut new = whole(1, 9, NOW);
-    (new.created_at, new.seen_at) = (NOW.plus(1), NOW.plus(1));
+    (new.created_at, new.seen_at) = (NOW.plus(SECOND), NOW.plus(SECOND));
     store.spans.write_spans(&[new]).await.unwrap();
     store.rollups.write_rollups(&late).await.unwrap();
     assert_eq!(store.rollups.unsettled(10).await.unwrap(), key);
@@ -118,18 +159,37 @@ pub async fn the_traces_of_somebody_are_found_wherever_they_are(store: &Store) {
         of(whole(5, 1, NOW), Field::WorkspaceId, name),
     ];
     write(store, told).await;
+    // Of letters only their own member says whose they are.
+    let inputs =
+        format!(r#"{{"inputs":{{"user_id":{0},"workspace_id":{0}}},"user_id":"bob","x":"\\u0000"}}"#, json!(name));
+    let own = format!(r#"{{"user_id":{},"inputs":"\\u0000"}}"#, json!(name));
+    let letter = |(trace, body): (u64, String)| DeadLetter {
+        tenant: tenant(),
+        trace_id: trace_id(trace).to_string(),
+        span_id: span_id(9).to_string(),
+        body,
+        reason: "no".into(),
+        refused_at: NOW,
+    };
+    store.spans.write_dead_letters(&[(6, inputs), (7, own)].map(letter), NOW).await.unwrap();
     let owner = |of: fn(String) -> Owner| of(name.to_owned());
-    for (owner, wanted) in [(owner(Owner::User), vec![1, 2, 3]), (owner(Owner::Workspace), vec![5])] {
+    for (owner, wanted) in [(owner(Owner::User), vec![1, 2, 3, 7]), (owner(Owner::Workspace), vec![5])] {
         let mut found = Vec::new();
         for place in store.erasure.places().await.unwrap() {
-            found.extend(store.erasure.traces_of(&tenant(), &owner, &place, 100).await.unwrap());
+            let mut after = None;
+            loop {
+                let one = store.erasure.traces_of(&tenant(), &owner, &place, after, 1).await.unwrap();
+                let Some(last) = one.last() else { break };
+                after = Some(*last);
+                found.extend(one);
+            }
         }
         found.sort();
         found.dedup();
         assert_eq!(found, wanted.into_iter().map(trace_id).collect::<Vec<_>>(), "{owner:?}");
         let other = TenantId::new("other");
         for place in store.erasure.places().await.unwrap() {
-            assert!(store.erasure.traces_of(&other, &owner, &place, 100).await.unwrap().is_empty());
+            assert!(store.erasure.traces_of(&other, &owner, &place, None, 100).await.unwrap().is_empty());
         }
     }
 }

@@ -20,7 +20,7 @@ pub async fn dead_letters_are_read_by_page_filtered_and_removed(store: &Store) {
     let written: Vec<DeadLetter> = (0..10)
         .map(|n| letter(n + 1, if n % 2 == 0 { "23514: even" } else { "odd 100%_'" }, NOW.plus(n as i64 * SECOND)))
         .collect();
-    store.spans.write_dead_letters(&written).await.unwrap();
+    store.spans.write_dead_letters(&written, NOW).await.unwrap();
     let letters = &store.letters;
     let all = LetterFilter::default();
 

@@ -14,8 +14,8 @@ pub async fn dead_letters_are_counted(store: &Store) {
         reason: "is no id".into(),
         refused_at: NOW,
     };
-    store.spans.write_dead_letters(&[]).await.unwrap();
-    store.spans.write_dead_letters(&[letter(1), letter(2)]).await.unwrap();
+    store.spans.write_dead_letters(&[], NOW).await.unwrap();
+    store.spans.write_dead_letters(&[letter(1), letter(2)], NOW).await.unwrap();
     write(store, [started(1, 1, NOW)]).await;
     let size = store.maintenance.size().await.unwrap();
     assert_eq!((size.dead_letters, size.open_spans), (2, 1));

@@ -74,6 +74,8 @@ macro_rules! run {
                 jobs::a_checkpoint_is_swapped_only_for_what_was_read,
                 erasure::a_deleted_trace_leaves_nothing_and_its_neighbours_stay,
                 erasure::what_was_heard_of_before_a_deletion_is_not_stored_after_it,
+                erasure::of_a_span_told_before_and_after_a_deletion_only_the_later_word_is_stored,
+                erasure::a_dead_letter_of_before_a_deletion_is_not_kept,
                 erasure::a_rollup_does_not_bring_a_deleted_trace_back,
                 erasure::the_traces_of_somebody_are_found_wherever_they_are,
                 letters::dead_letters_are_read_by_page_filtered_and_removed,

@@ -8,7 +8,8 @@ use sqlx::{AssertSqlSafe, Executor, Row};
 use tracefall::model::merge::fold;
 use tracefall::model::span::{Field, FieldType, Span};
 use tracefall::settings::store::PreparedStatements;
-use tracefall::store::{Detail, Store, StoreError};
+use tracefall::store::error::Cause;
+use tracefall::store::{Detail, Owner, Store, StoreError};
 
 use super::Home;
 use super::records::*;
@@ -270,6 +271,80 @@ async fn a_writer_without_the_right_to_make_tables_fills_the_default_partition()
     assert_eq!(texts(&mut outside, "SELECT count(*) FROM tracefall.spans_default").await, ["1"]);
     store.maintenance.close().await;
     execute(&mut outside, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+/// Waits for locks of traces' deletions: those that are held, or waited for.
+async fn locks(outside: &mut PgConnection, granted: bool, count: usize) {
+    let locks = format!(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted = {granted} AND pid <> pg_backend_pid() \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    );
+    for _ in 0..1_000 {
+        if texts(outside, &locks).await.len() == count {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("never {count} locks, granted: {granted}");
+}
+
+#[tokio::test]
+async fn traces_are_barred_beside_a_backup_and_after_the_writes_that_did_not_know() {
+    let Some(database) = Database::new() else { return };
+    database.ready().await.maintenance.close().await;
+    let mut outside = database.outside().await;
+    execute(
+        &mut outside,
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''repeatable read''', \
+         current_database()); END $$",
+    )
+    .await;
+    let store = database.open_with(&database.settings()).await;
+    let mut watch = database.outside().await;
+    execute(&mut watch, "SET default_transaction_isolation = 'read committed'").await;
+    write(&store, [whole(1, 1, NOW), whole(2, 1, NOW)]).await;
+    execute(&mut outside, "BEGIN; LOCK TABLE tracefall.deletions, tracefall.traces IN ACCESS SHARE MODE").await;
+    store.erasure.bar(&tenant(), &[trace_id(1)], NOW).await.unwrap();
+    execute(&mut outside, "ROLLBACK").await;
+
+    // A write that is under way ends first.
+    execute(&mut outside, "BEGIN; SELECT 1 FROM tracefall.traces FOR UPDATE").await;
+    let writer = store.spans.clone();
+    let writing = tokio::spawn(async move { writer.write_spans(&[whole(2, 2, NOW)]).await });
+    locks(&mut watch, true, 1).await;
+    let eraser = store.erasure.clone();
+    let barring = tokio::spawn(async move { eraser.bar(&tenant(), &[trace_id(2)], NOW).await });
+    locks(&mut watch, false, 1).await;
+    execute(&mut outside, "ROLLBACK").await;
+    writing.await.unwrap().unwrap();
+    barring.await.unwrap().unwrap();
+    assert_eq!(rows(&store, 2).await.len(), 2, "and is there to be removed");
+
+    // One that waited knows.
+    execute(
+        &mut outside,
+        "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('tracefall deletions tracefall', 0)); \
+         INSERT INTO tracefall.deletions SELECT trace_id, now(), 0, tenant FROM tracefall.traces \
+         ON CONFLICT (trace_id, tenant) DO UPDATE SET deleted_at = now()",
+    )
+    .await;
+    let writer = store.spans.clone();
+    let writing = tokio::spawn(async move { writer.write_spans(&[whole(1, 3, NOW), whole(2, 3, NOW)]).await });
+    locks(&mut watch, false, 1).await;
+    execute(&mut outside, "COMMIT").await;
+    writing.await.unwrap().unwrap();
+    assert_eq!((rows(&store, 1).await.len(), rows(&store, 2).await.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn in_a_day_that_is_gone_nothing_is_anybodys() {
+    let Some(database) = Database::new() else { return };
+    let store = database.ready().await;
+    let owner = Owner::User("ann".into());
+    assert_eq!(store.erasure.traces_of(&tenant(), &owner, "spans_19990105", None, 9).await.unwrap(), []);
+    execute(&mut database.outside().await, "DROP TABLE tracefall.open_spans CASCADE").await;
+    let error = store.erasure.traces_of(&tenant(), &owner, "open_spans", None, 9).await.unwrap_err();
+    assert_eq!(error.cause(), Cause::Schema, "{error}");
 }
 
 #[tokio::test]

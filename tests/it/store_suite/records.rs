@@ -9,7 +9,7 @@ use tracefall::model::span::{End, Event, Field, FieldType, Link, Resource, Span,
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::{DAY_NS, UnixNanos};
 use tracefall::model::trace::Trace;
-use tracefall::store::{Detail, Store};
+use tracefall::store::{Detail, Store, Touch};
 
 /// 2026-01-05T10:00:00Z.
 pub const NOW: UnixNanos = UnixNanos::new(1_767_607_200_000_000_000);
@@ -20,6 +20,9 @@ pub const SECOND: i64 = 1_000_000_000;
 pub fn tenant() -> TenantId {
     TenantId::default()
 }
+
+/// The state of a trace that was written to once.
+pub const FIRST: Touch = Touch { times: 1, since: NOW };
 
 pub fn trace_id(number: u64) -> TraceId {
     let mut bytes = [7; 16];

@@ -2,7 +2,7 @@
 
 use tracefall::model::rollup::TraceRollup;
 use tracefall::model::span::Outcome;
-use tracefall::store::{Store, ToSettle, Touch};
+use tracefall::store::{Store, ToSettle};
 
 use super::records::*;
 use super::searching::{everything, rollup};
@@ -55,7 +55,7 @@ pub async fn a_rollup_is_read_back(store: &Store) {
     write(store, traces.iter().map(|trace| whole(*trace, 1, NOW))).await;
     let rollups: Vec<TraceRollup> =
         traces.iter().rev().map(|trace| if trace % 2 == 0 { filled(*trace) } else { rollup(*trace, NOW) }).collect();
-    let settled: Vec<_> = rollups.iter().map(|rollup| (tenant(), Touch(1), rollup.clone())).collect();
+    let settled: Vec<_> = rollups.iter().map(|rollup| (tenant(), FIRST, rollup.clone())).collect();
     store.rollups.write_rollups(&settled).await.unwrap();
     assert_eq!(listed(store).await, rollups);
     store.rollups.write_rollups(&[]).await.unwrap();
@@ -87,7 +87,7 @@ pub async fn an_older_rollup_does_not_replace_a_newer_one(store: &Store) {
     write(store, [whole(1, 1, NOW)]).await;
     write(store, [whole(1, 2, NOW)]).await;
     settle(store, filled(1)).await;
-    store.rollups.write_rollups(&[(tenant(), Touch(1), rollup(1, NOW))]).await.unwrap();
+    store.rollups.write_rollups(&[(tenant(), FIRST, rollup(1, NOW))]).await.unwrap();
     assert_eq!(listed(store).await, [filled(1)]);
     assert!(store.rollups.unsettled(10).await.unwrap().is_empty());
 }

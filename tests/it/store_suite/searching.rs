@@ -9,7 +9,7 @@ use tracefall::model::search::{Page, TraceQuery};
 use tracefall::model::span::{Field, Outcome, Span};
 use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
-use tracefall::store::{Store, Touch};
+use tracefall::store::Store;
 
 use super::records::*;
 
@@ -95,7 +95,7 @@ pub async fn a_trace_began_with_its_earliest_start_whenever_it_was_heard_of(stor
 pub async fn an_open_trace_that_is_silent_reads_as_abandoned(store: &Store) {
     write(store, [started(1, 1, NOW), started(2, 1, NOW), whole(3, 1, NOW)]).await;
     let open = |trace| TraceRollup { status: Outcome::Running, open_count: 1, ..rollup(trace, NOW) };
-    let settled = [open(1), open(2), rollup(3, NOW)].map(|rollup| (tenant(), Touch(1), rollup));
+    let settled = [open(1), open(2), rollup(3, NOW)].map(|rollup| (tenant(), FIRST, rollup));
     store.rollups.write_rollups(&settled).await.unwrap();
     let mut sign = started(2, 2, NOW);
     sign.seen_at = NOW.plus(90 * SECOND);
@@ -118,7 +118,7 @@ pub async fn an_open_trace_that_is_silent_reads_as_abandoned(store: &Store) {
 pub async fn a_trace_is_abandoned_by_its_spans_and_not_by_an_old_rollup(store: &Store) {
     write(store, [started(1, 1, NOW), started(2, 1, NOW)]).await;
     let open = TraceRollup { status: Outcome::Running, open_count: 1, ..rollup(1, NOW) };
-    store.rollups.write_rollups(&[(tenant(), Touch(1), open)]).await.unwrap();
+    store.rollups.write_rollups(&[(tenant(), FIRST, open)]).await.unwrap();
     let status = |trace: u64| async move {
         let query = TraceQuery { silent_before: Some(NOW.plus(60 * SECOND)), ..everything() };
         let items = search(store, &query).await.items;
@@ -151,7 +151,7 @@ pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
     (third.execution_id, third.job_id) = (Some("e1".into()), Some("j3".into()));
     let mut second = rollup(2, at(2));
     second.services = vec!["router-2".into()];
-    let settled = [(tenant(), Touch(1), third), (tenant(), Touch(1), second)];
+    let settled = [(tenant(), FIRST, third), (tenant(), FIRST, second)];
     store.rollups.write_rollups(&settled).await.unwrap();
 
     let ids = |traces: &[u64]| traces.iter().map(|trace| trace_id(*trace)).collect::<Vec<_>>();

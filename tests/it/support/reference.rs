@@ -137,6 +137,8 @@ struct Row {
     settled: i64,
     told_start: Option<UnixNanos>,
     heard_at: UnixNanos,
+    /// By the batch that began it.
+    created_at: UnixNanos,
     ended_at: Option<UnixNanos>,
     /// The last roll-up.
     rollup: TraceRollup,
@@ -147,7 +149,15 @@ impl Row {
     fn new(trace_id: TraceId) -> Self {
         let nothing = TraceRollup { status: Outcome::Running, span_count: 0, ..rollup(0, UnixNanos::MAX) };
         let rollup = TraceRollup { trace_id, ..nothing };
-        Self { touched: 0, settled: 0, told_start: None, heard_at: UnixNanos::MAX, ended_at: None, rollup }
+        Self {
+            touched: 0,
+            settled: 0,
+            told_start: None,
+            heard_at: UnixNanos::MAX,
+            created_at: UnixNanos::MAX,
+            ended_at: None,
+            rollup,
+        }
     }
 
     /// Widens the bounds by what one batch says.
@@ -158,13 +168,20 @@ impl Row {
             self.heard_at = self.heard_at.min(record.created_at);
             self.ended_at = self.ended_at.max(record.ended_at());
         }
+        if self.touched == 1 {
+            self.created_at = self.heard_at;
+        }
+    }
+
+    fn touch_now(&self) -> Touch {
+        Touch { times: self.touched, since: self.created_at }
     }
 
     fn settle(&mut self, touch: Touch, rollup: &TraceRollup) {
-        if !(self.settled..=self.touched).contains(&touch.0) {
+        if touch.since != self.created_at || !(self.settled..=self.touched).contains(&touch.times) {
             return;
         }
-        self.settled = touch.0;
+        self.settled = touch.times;
         match &mut self.told_start {
             Some(told) => *told = rollup.started_at,
             None => self.heard_at = rollup.started_at,
@@ -247,23 +264,33 @@ fn carries(row: &Row, spans: &[Span], field: Field, value: &str) -> bool {
     of_trace.as_deref() == Some(value) || spans.iter().any(|span| span.fields.text(field) == Some(value))
 }
 
+/// Whether a trace was deleted since something of it was heard of.
+fn is_barred(events: &[Event], tenant: &TenantId, trace_id: TraceId, heard_at: UnixNanos) -> bool {
+    events.iter().any(|event| {
+        matches!(event, Event::Barred(of, traces, until)
+            if of == tenant && traces.contains(&trace_id) && heard_at <= *until)
+    })
+}
+
 #[async_trait]
 impl SpanWriter for Opened {
     async fn write_spans(&self, batch: &[Span]) -> Result<()> {
         let kept = self.ask("write spans", |events| {
-            let barred = |span: &&Span| {
-                !events.iter().any(|event| {
-                    matches!(event, Event::Barred(tenant, traces, until)
-                    if *tenant == span.tenant && traces.contains(&span.trace_id) && span.seen_at <= *until)
-                })
-            };
-            batch.iter().filter(barred).cloned().collect()
+            let stays = |span: &&Span| !is_barred(events, &span.tenant, span.trace_id, span.seen_at);
+            batch.iter().filter(stays).cloned().collect()
         })?;
         self.note("write spans", Event::Spans(kept))
     }
 
-    async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
-        self.note("write dead letters", Event::DeadLetters(letters.to_vec()))
+    async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()> {
+        let kept = self.ask("write dead letters", |events| {
+            let stays = |letter: &&DeadLetter| match TraceId::parse(&letter.trace_id) {
+                Ok(trace_id) => !is_barred(events, &letter.tenant, trace_id, heard_at),
+                Err(_) => true,
+            };
+            letters.iter().filter(stays).cloned().collect()
+        })?;
+        self.note("write dead letters", Event::DeadLetters(kept))
     }
 }
 
@@ -353,7 +380,7 @@ impl RollupStore for Opened {
             let rows = spans(events, of_asked).into_iter().take(limit.saturating_add(1));
             let rows = rows.map(|span| at_detail(span, Detail::Rollup)).collect();
             let known = traces(events).into_iter().filter(|(trace, _)| asked.contains(trace));
-            let traces = known.map(|((tenant, trace_id), row)| (tenant, trace_id, Touch(row.touched))).collect();
+            let traces = known.map(|((tenant, trace_id), row)| (tenant, trace_id, row.touch_now())).collect();
             ToSettle { traces, rows }
         })
     }
@@ -488,7 +515,14 @@ impl Erasure for Opened {
         Ok(vec!["memory".into()])
     }
 
-    async fn traces_of(&self, tenant: &TenantId, owner: &Owner, _place: &str, limit: usize) -> Result<Vec<TraceId>> {
+    async fn traces_of(
+        &self,
+        tenant: &TenantId,
+        owner: &Owner,
+        _place: &str,
+        after: Option<TraceId>,
+        limit: usize,
+    ) -> Result<Vec<TraceId>> {
         let (field, id) = match owner {
             Owner::User(id) => (Field::UserId, id),
             Owner::Workspace(id) => (Field::WorkspaceId, id),
@@ -497,7 +531,15 @@ impl Erasure for Opened {
             let found = spans(events, |record| record.tenant == *tenant);
             let mut ids: Vec<TraceId> =
                 found.iter().filter(|span| span.fields.text(field) == Some(id)).map(|span| span.trace_id).collect();
+            let of_letter = |letter: &DeadLetter| {
+                let body: serde_json::Value = serde_json::from_str(&letter.body).ok()?;
+                let is_theirs = letter.tenant == *tenant && body[field.name()] == id.as_str();
+                TraceId::parse(&letter.trace_id).ok().filter(|_| is_theirs)
+            };
+            ids.extend(letters(events, &LetterFilter::default()).iter().filter_map(|kept| of_letter(&kept.letter)));
+            ids.sort();
             ids.dedup();
+            ids.retain(|id| Some(*id) > after);
             ids.truncate(limit);
             ids
         })
