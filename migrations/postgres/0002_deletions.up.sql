@@ -10,17 +10,12 @@ CREATE TABLE tracefall.deletions (
 );
 CREATE INDEX deletions_deleted_at ON tracefall.deletions (deleted_at);
 
--- Removes the spans of completed traces that ended more than so many days ago, and returns how many spans that were. Failed,
--- running and pinned traces stay whole; what lists show of the others stays too. A call is one transaction of at most
--- max_traces traces: call it until it returns 0. The service does the same by itself, see [retention].
-DROP FUNCTION tracefall.cleanup_old_traces(integer);
-CREATE FUNCTION tracefall.cleanup_old_traces(retention_days integer DEFAULT 90, max_traces integer DEFAULT 5000)
-RETURNS integer
+-- The same as cleanup_old_traces(integer), for at most so many traces, and it returns how many traces it went through, with
+-- spans left or without. A call is one transaction: call it until it returns 0, which it does only once none is left.
+CREATE FUNCTION tracefall.cleanup_old_traces(retention_days integer, max_traces integer, OUT traces_handled integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     old record;
-    n bigint;
-    removed bigint := 0;
 BEGIN
     IF retention_days IS NULL OR retention_days < 0 THEN
         RAISE EXCEPTION 'retention_days is %, which is no number of days', coalesce(retention_days::text, 'NULL')
@@ -30,6 +25,7 @@ BEGIN
         RAISE EXCEPTION 'max_traces is %; at least 1 is accepted', coalesce(max_traces::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    traces_handled := 0;
     -- Every trace is locked before it is judged, in the order in which the service locks them.
     FOR old IN
         SELECT trace_id, tenant, (first_day::timestamp AT TIME ZONE 'UTC') AS from_time,
@@ -42,23 +38,18 @@ BEGIN
         LIMIT max_traces
         FOR UPDATE
     LOOP
+        -- One that was pinned meanwhile counts too: others may come behind it.
+        traces_handled := traces_handled + 1;
         CONTINUE WHEN EXISTS (
             SELECT FROM tracefall.pins AS p WHERE p.trace_id = old.trace_id AND p.tenant = old.tenant
         );
         DELETE FROM tracefall.spans AS s
         WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant
             AND s.started_at >= old.from_time AND s.started_at < old.until_time;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        removed := removed + n;
         DELETE FROM tracefall.spans_kept AS s WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        removed := removed + n;
         DELETE FROM tracefall.open_spans AS s WHERE s.trace_id = old.trace_id AND s.tenant = old.tenant;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        removed := removed + n;
         UPDATE tracefall.traces AS t SET spans_partial = false, spans_expired_at = now(), spans_expired_ns = 0
         WHERE t.trace_id = old.trace_id AND t.tenant = old.tenant;
     END LOOP;
-    RETURN least(removed, 2147483647);
 END
 $$;

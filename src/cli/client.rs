@@ -54,6 +54,12 @@ pub struct Taken {
     pub accepted: u64,
     #[serde(default)]
     pub rejected: Vec<Rejected>,
+    /// Not kept, because rules of the server's operator say so.
+    #[serde(default)]
+    pub sampled: u64,
+    /// Refused by the store as data, and kept there among the dead letters.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// Ingest is switched off there: nothing is kept.
     #[serde(default)]
     pub disabled: bool,
@@ -113,7 +119,7 @@ impl Server {
         }
     }
 
-    /// The answer to `GET path?query` as it is; `None` for a 404.
+    /// The answer to `GET path?query` as it is, and whether the server says that there is more; `None` for a 404.
     ///
     /// # Errors
     /// As [`Server::get`].
@@ -121,15 +127,16 @@ impl Server {
         &self,
         segments: Vec<String>,
         query: Vec<(&'static str, String)>,
-    ) -> Result<Option<String>, ClientError> {
+    ) -> Result<Option<(String, bool)>, ClientError> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let mut url = self.url(&segments)?;
         url.query_pairs_mut().extend_pairs(query);
         let response = self.send(self.client()?.get(url)).await?;
         let status = response.status();
+        let truncated = response.headers().contains_key("x-tracefall-truncated");
         let body = response.text().await.map_err(|error| self.unreachable(&error))?;
         match status.is_success() {
-            true => Ok(Some(body)),
+            true => Ok(Some((body, truncated))),
             false => match self.refusal(status, body.as_bytes()) {
                 ClientError::Refused { status: 404, .. } => Ok(None),
                 refusal => Err(refusal),

@@ -9,7 +9,7 @@ use super::CliError;
 use super::terminal::print;
 use crate::clock::Clock;
 use crate::model::time::{DAY_NS, UnixNanos};
-use crate::pipeline::letters::{Retried, retry};
+use crate::pipeline::letters::{Retried, Retry};
 use crate::redact::Redactor;
 use crate::settings::Settings;
 use crate::store::{self, From, KeptLetter, LetterFilter, Store};
@@ -128,22 +128,24 @@ impl DeadLetters {
     }
 
     async fn with(&self, store: &Store, settings: &Settings) -> Result<String, CliError> {
+        let redactor = Redactor::new(&settings.redaction)?;
+        let redactor = redactor.as_ref();
         match self {
             Self::List { which, limit, json } => {
-                let lines = list(store, &which.filter(Vec::new()), *limit as usize).await?;
+                let lines = list(store, &which.filter(Vec::new()), *limit as usize, redactor).await?;
                 if *json { as_json(&lines) } else { Ok(table(&lines)) }
             }
             Self::Show { id, json } => {
                 let filter = LetterFilter { ids: vec![*id], ..LetterFilter::default() };
-                let found = store.letters.dead_letters(&filter, From::OldestAfter(0), 1).await?;
-                let letter = found.into_iter().next().ok_or(CliError::NoLetter(*id))?;
-                show(without_secrets(letter, settings)?, *json)
+                let found = read(store, &filter, From::OldestAfter(0), 1, redactor).await?;
+                show(found.into_iter().next().ok_or(CliError::NoLetter(*id))?, *json)
             }
             Self::Retry { ids, which, all, json } => {
                 let filter = which.filter(ids.clone());
                 some(&filter, *all)?;
                 let deadline_ns = settings.pipeline.abandoned_after_ns();
-                let report = retry(store, &filter, deadline_ns, &Clock::system()).await?;
+                let retry = Retry { store, redactor, deadline_ns, clock: &Clock::system() };
+                let report = retry.run(&filter).await?;
                 if *json { as_json(&report) } else { Ok(retried(&report)) }
             }
             Self::Purge { ids, older_than_days, reason, all, yes, json } => {
@@ -183,12 +185,17 @@ fn some(filter: &LetterFilter, all: bool) -> Result<(), CliError> {
 }
 
 /// Bodies are read a page at a time, since each may be large, and only what is listed stays.
-async fn list(store: &Store, filter: &LetterFilter, limit: usize) -> Result<Vec<Line>, CliError> {
+async fn list(
+    store: &Store,
+    filter: &LetterFilter,
+    limit: usize,
+    redactor: Option<&Redactor>,
+) -> Result<Vec<Line>, CliError> {
     let mut lines = Vec::new();
     let mut before = i64::MAX;
     while lines.len() < limit {
         let wanted = PAGE.min(limit - lines.len());
-        let page = store.letters.dead_letters(filter, From::NewestBefore(before), wanted).await?;
+        let page = read(store, filter, From::NewestBefore(before), wanted, redactor).await?;
         let Some(last) = page.last() else { break };
         before = last.id;
         lines.extend(page.into_iter().map(line));
@@ -229,14 +236,23 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Rules may have been added since it was refused, and the database's words may repeat what the span says.
-fn without_secrets(mut kept: KeptLetter, settings: &Settings) -> Result<KeptLetter, CliError> {
-    if let Some(redactor) = Redactor::new(&settings.redaction)? {
-        let letter = &mut kept.letter;
-        letter.body = redactor.json(&letter.body).unwrap_or_else(|| std::mem::take(&mut letter.body));
-        letter.reason = redactor.text(&letter.reason).unwrap_or_else(|| std::mem::take(&mut letter.reason));
+/// Letters as they may be shown: rules may have been added since they were refused, and the database's words may repeat
+/// what a span says.
+async fn read(
+    store: &Store,
+    filter: &LetterFilter,
+    from: From,
+    limit: usize,
+    redactor: Option<&Redactor>,
+) -> Result<Vec<KeptLetter>, CliError> {
+    let mut page = store.letters.dead_letters(filter, from, limit).await?;
+    if let Some(redactor) = redactor {
+        for KeptLetter { letter, .. } in &mut page {
+            letter.body = redactor.json(&letter.body).unwrap_or_else(|| std::mem::take(&mut letter.body));
+            letter.reason = redactor.text(&letter.reason).unwrap_or_else(|| std::mem::take(&mut letter.reason));
+        }
     }
-    Ok(kept)
+    Ok(page)
 }
 
 fn show(KeptLetter { id, letter }: KeptLetter, json: bool) -> Result<String, CliError> {

@@ -1,5 +1,5 @@
 //! `tracefall doctor`: how the store is, and what heals what is not well. It opens the store itself, so that it works where
-//! the service does not, and changes nothing.
+//! the service does not, and changes nothing (--bench: see there).
 
 use std::io::{IsTerminal, Write};
 
@@ -15,7 +15,8 @@ use crate::settings::Settings;
 
 #[derive(Debug, Clone, Args)]
 pub struct Doctor {
-    /// Also try what writing takes, in transactions that are rolled back.
+    /// Also try what writing takes: spans in transactions that are rolled back and, on PostgreSQL, nine commits of a logical
+    /// message (pg_logical_emit_message, prefix tracefall), which no table holds but a logical decoder of the log may see.
     #[arg(long)]
     bench: bool,
     /// Also read the whole embedded store, to find damage: minutes for a large one.

@@ -59,7 +59,8 @@ impl Export {
         let mut query: Vec<(&str, String)> =
             filters.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value))).collect();
         query.push(("limit", PAGE.to_string()));
-        let (mut traces, mut told, begun) = (0u64, Instant::now(), Instant::now());
+        let (mut traces, mut cut) = (0u64, 0u64);
+        let (mut told, begun) = (Instant::now(), Instant::now());
         let mut cursor: Option<String> = None;
         loop {
             let mut asked = query.clone();
@@ -73,7 +74,8 @@ impl Export {
             let mut texts = futures_util::stream::iter(reading).buffered(AT_A_TIME);
             while let Some(text) = texts.next().await {
                 // A trace that was removed meanwhile is none.
-                let Some(text) = text? else { continue };
+                let Some((text, truncated)) = text? else { continue };
+                cut += u64::from(truncated);
                 out.line(&text)?;
                 traces += 1;
                 if told.elapsed() >= TOLD_EVERY && io::stderr().is_terminal() {
@@ -96,7 +98,13 @@ impl Export {
             Some(file) => eprintln!("{traces} traces in {}", file.display()),
             None => eprintln!("{traces} traces"),
         }
-        Ok(())
+        match cut {
+            0 => Ok(()),
+            cut => Err(CliError::Source(format!(
+                "{cut} of these traces are not whole: they have more spans than a question reads, or spans that were removed \
+                 for their age"
+            ))),
+        }
     }
 }
 

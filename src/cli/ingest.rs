@@ -274,6 +274,9 @@ fn draw(view: &View) -> String {
         let note = change.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
         lines.push(format!("{}  by {}: {}{note}", change.at, change.by, change.what.join("; ")));
     }
+    if let Some(at) = &view.forgotten_before {
+        lines.push(format!("changes before {at} are forgotten"));
+    }
     lines.join("\n")
 }
 

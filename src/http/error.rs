@@ -137,7 +137,7 @@ impl From<DecodeError> for ApiError {
     fn from(error: DecodeError) -> Self {
         let status = match error {
             DecodeError::Malformed(_) => StatusCode::BAD_REQUEST,
-            DecodeError::TooManySpans { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            DecodeError::TooManySpans { .. } | DecodeError::TooManyItems { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error.to_string())
     }

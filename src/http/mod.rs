@@ -79,6 +79,7 @@ pub fn router(services: Services) -> Router {
         .route("/v1/workspaces/{workspace_id}/traces", delete(routes::delete::of_workspace))
         .route("/metrics", get(routes::health::metrics))
         .route("/openapi.json", get(openapi::document))
+        .merge(routes::jaeger::router())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CompressionLayer::new());
 

@@ -4,7 +4,9 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use crate::http::auth::MayRead;
-use crate::http::routes::{delete, doctor, executions, health, ingest, levers, otlp, pins, traces, waterfall, zipkin};
+use crate::http::routes::{
+    delete, doctor, executions, health, ingest, jaeger, levers, otlp, pins, traces, waterfall, zipkin,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,6 +29,17 @@ use crate::http::routes::{delete, doctor, executions, health, ingest, levers, ot
         delete::trace,
         delete::of_user,
         delete::of_workspace,
+        jaeger::services,
+        jaeger::operations_of,
+        jaeger::operations,
+        jaeger::search,
+        jaeger::trace,
+        jaeger::dependencies,
+        jaeger::v3_services,
+        jaeger::v3_operations,
+        jaeger::v3_search,
+        jaeger::v3_trace,
+        jaeger::v3_summaries,
         health::healthz,
         health::readyz,
         health::metrics,

@@ -12,10 +12,19 @@ pub struct TracePath(pub TraceId);
 impl<S: Send + Sync> FromRequestParts<S> for TracePath {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let Segment(text) = Segment::from_request_parts(parts, state).await?;
         trace_id(&text).map(Self)
+    }
+}
+
+/// What one place of the path says, decoded. Anything that is no text is a 400.
+pub struct Segment(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let text = Path::<String>::from_request_parts(parts, state).await;
+        text.map(|Path(text)| Self(text)).map_err(|error| ApiError::bad_request(error.body_text()))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Action, MAX_NAME, MAX_RULES, MAX_TEXT, Pattern, Rule};
+use super::{Action, HOLDS_AFTER_NS, MAX_NAME, MAX_RULES, MAX_TEXT, Pattern, Rule};
 use crate::model::time::UnixNanos;
 
 /// What is to change. What is absent stays as it is.
@@ -37,8 +37,9 @@ const ACTIONS: &str = "accepted are off, keep_fraction, minimum_duration";
 /// The longest that a lever may be pulled for: ten years.
 const MAX_SECS: u64 = 315_360_000;
 
-/// Reads a wish: `{"enabled": false, "for_secs": 3600, "rules": […], "note": "…"}`. New rules hold from `now` on; a rule's
-/// `since` is ignored, so that what was read may be sent back.
+/// Reads a wish: `{"enabled": false, "for_secs": 3600, "rules": […], "note": "…"}`. New rules hold from
+/// [`HOLDS_AFTER_NS`] after `now` on, and `for_secs` of a rule counts from there; a rule's `since` is ignored, so that what was
+/// read may be sent back.
 ///
 /// # Errors
 /// All that is wrong with it.
@@ -51,7 +52,7 @@ pub fn wish(body: &[u8], now: UnixNanos) -> Result<Wish, Vec<Fault>> {
     let mut reader = Reader { members, rule: None, faults: Vec::new() };
     reader.only(&["enabled", "until", "for_secs", "rules", "note"], MEMBERS);
     let enabled = reader.switch("enabled");
-    let until = reader.until(now);
+    let until = reader.until(now, now);
     let note = reader.text("note").filter(|note| !note.is_empty());
     if until.is_some() && enabled != Some(false) {
         reader.fault("until", "goes with \"enabled\": false only".to_owned());
@@ -135,14 +136,15 @@ impl Reader<'_> {
             ],
             RULE_MEMBERS,
         );
+        let since = now.plus(HOLDS_AFTER_NS);
         Rule {
             name: self.name(),
             service: self.pattern("service"),
             operation: self.pattern("operation"),
             region: self.pattern("region"),
             action: self.action(),
-            since: now,
-            until: self.until(now),
+            since,
+            until: self.until(now, since),
         }
     }
 
@@ -255,14 +257,14 @@ impl Reader<'_> {
         }
     }
 
-    /// `until`, or `for_secs` from now on.
-    fn until(&mut self, now: UnixNanos) -> Option<UnixNanos> {
+    /// `until`, or `for_secs` counted from `since`.
+    fn until(&mut self, now: UnixNanos, since: UnixNanos) -> Option<UnixNanos> {
         let at = self.given("until").map(|value| match value {
             Value::String(text) => UnixNanos::parse_rfc3339(text).map_err(|error| format!("{error}")),
             other => Err(format!("is {}; accepted is an RFC 3339 time", shown(other))),
         });
         let secs = self.given("for_secs").map(|value| match value.as_u64() {
-            Some(secs @ 1..=MAX_SECS) => Ok(now.plus(i64::try_from(secs * 1_000_000_000).unwrap_or(i64::MAX))),
+            Some(secs @ 1..=MAX_SECS) => Ok(since.plus(i64::try_from(secs * 1_000_000_000).unwrap_or(i64::MAX))),
             _ => Err(format!("is {}; accepted are 1 to {MAX_SECS} seconds", shown(value))),
         });
         let (field, instant) = match (at, secs) {

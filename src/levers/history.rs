@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Change, Levers, MAX_CHANGES, Rule, State, Wish};
+use super::{Action, Change, Levers, MAX_CHANGES, MAX_HISTORY_BYTES, Rule, State, Wish};
 use crate::model::ids::TraceId;
 use crate::model::time::UnixNanos;
 
@@ -24,9 +24,14 @@ pub struct Period {
 }
 
 impl Levers {
-    /// The changes, newest first; at most [`MAX_CHANGES`].
+    /// The changes, newest first; at most [`MAX_CHANGES`], and none behind [`MAX_HISTORY_BYTES`] of newer ones.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Where older changes are forgotten: the time of the oldest that is not. Of the time before, nothing is known.
+    pub fn forgotten_before(&self) -> Option<UnixNanos> {
+        self.changes.last().filter(|oldest| oldest.version > 1).map(|oldest| oldest.at)
     }
 
     /// What they say now.
@@ -77,7 +82,16 @@ impl Levers {
         let mut changes: Vec<Change> = self.changes.iter().chain(&other.changes).cloned().collect();
         changes.sort_by(|a, b| (b.version, b.at, &b.id).cmp(&(a.version, a.at, &a.id)));
         changes.dedup_by(|a, b| (a.version, a.at, &a.id) == (b.version, b.at, &b.id));
-        changes.truncate(MAX_CHANGES);
+        // What is newer decides alone, and once bytes are short what stays fills them: so it does not matter who forgets
+        // first, which a change left out for its own size would undo.
+        let mut newer = 0_usize;
+        let remembered = changes.iter().take(MAX_CHANGES).take_while(|change| {
+            let has_room = newer < MAX_HISTORY_BYTES;
+            newer = newer.saturating_add(serde_json::to_vec(change).map_or(usize::MAX, |json| json.len()));
+            has_room
+        });
+        let remembered = remembered.count();
+        changes.truncate(remembered);
         Self { changes }
     }
 

@@ -31,6 +31,16 @@ pub const MAX_TEXT: usize = 200;
 pub const MAX_NAME: usize = 40;
 /// Changes that are remembered.
 pub const MAX_CHANGES: usize = 100;
+/// Bytes of changes as JSON behind which no older one is remembered: replicas read all of them every few seconds.
+pub const MAX_HISTORY_BYTES: usize = 64 << 10;
+/// How often replicas look for what others changed, while requests come: so much later than its maker one may learn of a rule.
+pub const SPREADING_SECS: u64 = 5;
+/// How far the clocks of those who send spans may be ahead of ours, at the least, without harm.
+pub const CLOCK_MARGIN_SECS: u64 = 5;
+/// How long after it is made a rule begins to hold ([`Rule::since`]). A replica that has not heard of it stores the starts of
+/// spans; were their completions dropped by one that has, those spans would read as abandoned. So the rule concerns only
+/// spans that begin once all have heard: twice the interval, since the store may be slow to answer, and the clocks' margin.
+pub const HOLDS_AFTER_NS: i64 = (2 * SPREADING_SECS + CLOCK_MARGIN_SECS) as i64 * 1_000_000_000;
 
 /// The levers as they are and as they were: the changes, newest first. None: on, without rules, as ever.
 ///
@@ -73,7 +83,8 @@ pub struct State {
     pub rules: Vec<Rule>,
 }
 
-/// Which spans are not kept. It concerns spans that began from `since` on, and before `until`.
+/// Which spans are not kept. It concerns spans that began from `since` on, and before `until`. `since` is
+/// [`HOLDS_AFTER_NS`] after it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rule {
     /// Its name in metrics and in the history.

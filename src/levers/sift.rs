@@ -6,7 +6,9 @@
 //! which would read as abandoned: operations that are seen to come in parts are left alone by it.
 //!
 //! What is remembered is bounded and this process's own. Where it is lost or on another replica, a failed completion is
-//! kept by itself, and a bare completion of a dropped start is kept too: too much, never too little.
+//! kept by itself, and a bare completion of a dropped start is kept too: too much, not too little. Of a minimum duration that
+//! is not true: a replica that has seen only completions of an operation takes them for whole spans, and drops the short
+//! ones, though another may have stored their starts, which then read as abandoned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -50,8 +50,10 @@ fn completion(number: u128, status: Status) -> Span {
     span
 }
 
+/// Rules that hold from [`NOW`] on.
 fn rules(list: serde_json::Value) -> Vec<Rule> {
-    wish(json!({"rules": list}).to_string().as_bytes(), NOW).unwrap().rules.unwrap()
+    let made = NOW.plus(-HOLDS_AFTER_NS);
+    wish(json!({"rules": list}).to_string().as_bytes(), made).unwrap().rules.unwrap()
 }
 
 fn judged(list: serde_json::Value, span: &Span) -> Verdict {
@@ -127,6 +129,25 @@ fn a_rule_concerns_spans_that_began_while_it_held() {
     assert_eq!(judged(rule.clone(), &open), Verdict::Free);
     let bare_end = completion(1, Status::Completed);
     assert_eq!(judged(rule, &bare_end), Verdict::Spared(0, Spared::Unknown), "nobody knows when it began");
+}
+
+#[test]
+fn a_rule_leaves_alone_what_replicas_may_store_before_they_hear_of_it() {
+    let body = json!({"rules": [{"action": "off", "for_secs": 60}]});
+    let rules = wish(body.to_string().as_bytes(), NOW).unwrap().rules.unwrap();
+    let sieve = Sieve::new(&rules);
+    let interval = i64::try_from(SPREADING_SECS).unwrap();
+    let ahead = i64::try_from(CLOCK_MARGIN_SECS).unwrap();
+    let holds_from = 2 * interval + ahead;
+    let stored_elsewhere = [0, interval, interval + ahead, 2 * interval, holds_from - 1].map(|begun| (begun, false));
+    let concerned = [(holds_from, true), (holds_from + 59, true), (holds_from + 60, false)];
+    for (begun, dropped) in stored_elsewhere.into_iter().chain(concerned) {
+        let mut completed = ran(1, "s", "o", 1);
+        completed.started_at = Some(at(begun));
+        assert_eq!(matches!(sieve.judge(&completed), Verdict::Dropped(..)), dropped, "begun after {begun} s");
+    }
+    let levers = Levers::default().amended(wish(body.to_string().as_bytes(), NOW).unwrap(), NOW, "ops", "a").unwrap();
+    assert_eq!(levers.periods()[0].from, at(holds_from), "and nothing else is said to be left out");
 }
 
 #[test]
@@ -310,7 +331,7 @@ fn what_is_left_out_stays_and_a_rule_that_stays_holds_since_it_did() {
     assert_eq!(levers.changes().len(), 4, "one that changes nothing is none");
     assert!(state.is_off(at(240)) && !state.is_off(at(270)));
     let since: Vec<(&str, UnixNanos)> = state.rules.iter().map(|rule| (rule.name.as_str(), rule.since)).collect();
-    assert_eq!(since, [("rule-1", at(240)), ("poll", at(60))]);
+    assert_eq!(since, [("rule-1", at(255)), ("poll", at(75))]);
     let what: Vec<String> = levers.changes().iter().map(|change| change.what.join("; ")).collect();
     assert_eq!(
         what,
@@ -339,12 +360,13 @@ fn the_history_tells_when_what_was_not_kept() {
     ]);
     let periods: Vec<(bool, UnixNanos, Option<UnixNanos>)> =
         levers.periods().into_iter().map(|period| (period.rule.is_some(), period.from, period.to)).collect();
-    assert_eq!(periods, [(false, at(120), Some(at(240))), (true, at(60), Some(at(300)))]);
+    assert_eq!(periods, [(false, at(120), Some(at(240))), (true, at(75), Some(at(300)))]);
 
     let sampled_away = (0..).map(trace).find(|id| !is_kept(*id, 0.5)).unwrap();
     let sampled = (0..).map(trace).find(|id| is_kept(*id, 0.5)).unwrap();
     let left_out = |id, from, to| levers.left_out(id, at(from), at(to)).iter().map(|it| it.from).collect::<Vec<_>>();
-    assert_eq!(left_out(sampled_away, 70, 90), [at(60)]);
+    assert_eq!(left_out(sampled_away, 70, 90), [at(75)]);
+    assert_eq!(left_out(sampled_away, 70, 74), []);
     assert_eq!(left_out(sampled, 70, 90), [], "it was kept");
     assert_eq!(left_out(sampled, 70, 130), [at(120)], "then everything was off");
     assert_eq!(left_out(sampled_away, 30, 59), []);
@@ -354,7 +376,7 @@ fn the_history_tells_when_what_was_not_kept() {
         told,
         [
             "ingest was switched off from 2026-01-05T10:02:00Z to 2026-01-05T10:04:00Z: what came then is missing",
-            "of service=s operation=poll spans may be missing that began from 2026-01-05T10:01:00Z to \
+            "of service=s operation=poll spans may be missing that began from 2026-01-05T10:01:15Z to \
              2026-01-05T10:05:00Z: rule poll (keep 0.5 of the traces)",
         ]
     );
@@ -366,6 +388,28 @@ fn no_more_changes_are_remembered_than_may_be() {
     let levers = after(&bodies);
     assert_eq!(levers.changes().len(), MAX_CHANGES);
     assert_eq!(levers.changes()[0].version, MAX_CHANGES as u64 + 5);
+    assert_eq!(levers.forgotten_before(), Some(at(60 * 6)));
+    assert_eq!(after(&[json!({"enabled": false})]).forgotten_before(), None);
+}
+
+#[test]
+fn no_more_bytes_of_changes_are_remembered_than_may_be() {
+    let text = "x".repeat(MAX_TEXT);
+    let rule = |name: usize| json!({"name": name.to_string(), "service": text, "operation": text, "region": text, "action": "off"});
+    let large = json!({"rules": (0..MAX_RULES).map(rule).collect::<Vec<_>>()});
+    let mut bodies = vec![large];
+    bodies.extend((0..MAX_CHANGES).map(|number| json!({"enabled": number % 2 == 1})));
+    let levers = after(&bodies);
+    let kept = serde_json::to_vec(&levers).unwrap().len();
+    let one = serde_json::to_vec(&levers.changes()[0]).unwrap().len();
+    assert!((MAX_HISTORY_BYTES..MAX_HISTORY_BYTES + one + 100).contains(&kept), "{kept} bytes, of {one} each");
+    assert_eq!(levers.changes()[0].version, MAX_CHANGES as u64 + 1, "the latest are remembered");
+    assert_eq!(levers.state().rules.len(), MAX_RULES);
+    let oldest = levers.changes().last().unwrap();
+    assert_eq!(levers.forgotten_before(), Some(oldest.at), "and that older ones are not is said");
+    // One that is larger alone is in force, whatever its size.
+    let huge = Change { what: vec!["x".repeat(2 * MAX_HISTORY_BYTES)], version: 1_000, ..oldest.clone() };
+    assert_eq!(levers.joined(&Levers { changes: vec![huge.clone()] }).changes(), [huge]);
 }
 
 #[test]
@@ -389,7 +433,8 @@ fn any_levers() -> impl Strategy<Value = Levers> {
         at: at(second),
         by: "ops".into(),
         note: None,
-        what: vec![format!("{version} {id} {second}")],
+        // Some so large that they do not all fit.
+        what: vec![format!("{version} {id} {second}"), "x".repeat(30_000 * usize::from((id + second as u8) % 2))],
         state: State::default(),
     });
     prop::collection::vec(change, 0..6).prop_map(|changes| Levers::default().joined(&Levers { changes }))

@@ -37,6 +37,10 @@ pub struct View {
     pub periods: Vec<Period>,
     /// The last changes, newest first.
     pub changes: Vec<Change>,
+    /// Older changes are forgotten: of what was left out before this time, nothing is known. Absent: all are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub forgotten_before: Option<UnixNanos>,
 }
 
 /// How often a rule said the same.
@@ -93,6 +97,7 @@ impl View {
             counts: Vec::new(),
             periods: levers.periods(),
             changes: levers.changes().to_vec(),
+            forgotten_before: levers.forgotten_before(),
         }
     }
 }

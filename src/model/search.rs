@@ -15,6 +15,9 @@ pub struct TraceQuery {
     pub trace_id: Option<TraceId>,
     /// Any span of the trace is of this service.
     pub service: Option<String>,
+    /// With `service`, also traces that were written to since their roll-up was computed: it may not know all of their
+    /// services yet.
+    pub or_unsettled: bool,
     pub status: Option<Outcome>,
     pub execution_id: Option<String>,
     pub job_id: Option<String>,
@@ -33,6 +36,24 @@ pub struct TraceQuery {
 impl TraceQuery {
     pub const DEFAULT_LIMIT: u32 = 50;
     pub const MAX_LIMIT: u32 = 1_000;
+}
+
+/// Which traces by their spans: those with a span for which all conditions hold. An absent one does not restrict.
+/// Newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpanQuery {
+    pub service: Option<String>,
+    pub operation: Option<String>,
+    /// Keys and values, as text, of the span's attributes or of its resource's.
+    pub tags: Vec<(String, String)>,
+    pub min_duration_ns: Option<i64>,
+    pub max_duration_ns: Option<i64>,
+    /// Started at or after this instant.
+    pub from: UnixNanos,
+    /// Started before this instant.
+    pub to: UnixNanos,
+    /// Traces in the answer, at least 1.
+    pub limit: usize,
 }
 
 /// A place in a list that is ordered by start, newest first, then trace id. Stays valid while rows come and go.

@@ -4,7 +4,7 @@
 //! A letter is removed after its span is committed. A run that breaks off in between leaves the letter, and the next one
 //! writes the span again, which changes nothing (`model::merge`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::model::limits::Limits;
 use crate::model::merge::gather;
 use crate::model::span::{Span, SpanKey};
+use crate::redact::Redactor;
 use crate::store::{DeadLetter, From, KeptLetter, LetterFilter, Result, Store, StoreError};
 use crate::wire::context::Carried;
 use crate::wire::media::Framing;
@@ -48,70 +49,89 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Tries the letters that were there at the beginning, the oldest first. `deadline_ns`: after how much silence an open span
-/// reads as abandoned.
-///
-/// # Errors
-/// What the store says beyond refusing a span. What is stored by then stays so, and the same call goes on.
-pub async fn retry(store: &Store, filter: &LetterFilter, deadline_ns: i64, clock: &Clock) -> Result<Retried> {
-    let newest = patiently(|| store.letters.dead_letters(filter, From::NewestBefore(i64::MAX), 1)).await?;
-    let last = newest.first().map_or(0, |letter| letter.id);
-    let mut report = Retried::default();
-    let mut after = 0;
-    while after < last {
-        let mut page = patiently(|| store.letters.dead_letters(filter, From::OldestAfter(after), PAGE)).await?;
-        page.retain(|letter| letter.id <= last);
-        let Some(reached) = page.last().map(|letter| letter.id) else { break };
-        retry_page(store, page, deadline_ns, clock, &mut report).await?;
-        after = reached;
-    }
-    Ok(report)
+/// How letters are tried again.
+pub struct Retry<'a> {
+    pub store: &'a Store,
+    /// The rules in force, which may be more than when a letter was refused: what is stored, and what is said, goes by these.
+    pub redactor: Option<&'a Redactor>,
+    /// After how much silence an open span reads as abandoned.
+    pub deadline_ns: i64,
+    pub clock: &'a Clock,
 }
 
-async fn retry_page(
-    store: &Store,
-    page: Vec<KeptLetter>,
-    deadline_ns: i64,
-    clock: &Clock,
-    report: &mut Retried,
-) -> Result<()> {
-    let mut spans = Vec::with_capacity(page.len());
-    // Several letters may be about one span.
-    let mut letters: HashMap<SpanKey, Vec<(i64, DeadLetter)>> = HashMap::new();
-    for KeptLetter { id, letter } in page {
-        match decode(&letter) {
-            Ok(span) => {
-                letters.entry(span.key()).or_default().push((id, letter));
-                spans.push(span);
+impl Retry<'_> {
+    /// Tries the letters that were there at the beginning, the oldest first.
+    ///
+    /// # Errors
+    /// What the store says if the same call may succeed later ([`StoreError::is_retryable`]), or of anything but writing
+    /// spans. What is stored by then stays so, and the same call goes on.
+    pub async fn run(&self, filter: &LetterFilter) -> Result<Retried> {
+        let letters = &self.store.letters;
+        let newest = patiently(|| letters.dead_letters(filter, From::NewestBefore(i64::MAX), 1)).await?;
+        let last = newest.first().map_or(0, |letter| letter.id);
+        let mut report = Retried::default();
+        let mut after = 0;
+        while after < last {
+            let mut page = patiently(|| letters.dead_letters(filter, From::OldestAfter(after), PAGE)).await?;
+            page.retain(|letter| letter.id <= last);
+            let Some(reached) = page.last().map(|letter| letter.id) else { break };
+            self.retry_page(page, &mut report).await?;
+            after = reached;
+        }
+        Ok(report)
+    }
+
+    async fn retry_page(&self, page: Vec<KeptLetter>, report: &mut Retried) -> Result<()> {
+        let mut left = Vec::with_capacity(page.len());
+        for kept in page {
+            match decode(&kept.letter) {
+                Ok(span) => left.push((kept, span)),
+                Err(reason) => self.failed(report, &kept, &reason),
             }
-            Err(reason) => report.failed(id, &letter, reason),
         }
-    }
-    let batch = gather(spans);
-    for (key, error) in write(store, &batch).await? {
-        for (id, letter) in letters.remove(&key).unwrap_or_default() {
-            report.failed(id, &letter, error.reason());
+        // Several letters may be about one span: one after the other, so that one that is refused costs no other.
+        while !left.is_empty() {
+            let mut keys = BTreeSet::new();
+            let (first, later) = left.into_iter().partition(|(_, span)| keys.insert(span.key()));
+            self.retry_some(first, report).await?;
+            left = later;
         }
+        Ok(())
     }
-    let ids: Vec<i64> = letters.values().flatten().map(|(id, _)| *id).collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let stored = LetterFilter { ids, ..LetterFilter::default() };
-    patiently(|| store.letters.remove_dead_letters(&stored, stored.ids.len())).await?;
-    report.stored += stored.ids.len() as u64;
-    let mut traces: Vec<TraceKey> =
-        batch.iter().map(|span| TraceKey { tenant: span.tenant.clone(), trace_id: span.trace_id }).collect();
-    traces.dedup();
-    patiently(|| settle(store.rollups.as_ref(), &traces, clock.now(), deadline_ns)).await
-}
 
-impl Retried {
-    fn failed(&mut self, id: i64, letter: &DeadLetter, reason: String) {
-        self.failed += 1;
-        if self.failures.len() < MOST_TOLD {
+    /// Letters of which each is about another span.
+    async fn retry_some(&self, letters: Vec<(KeptLetter, Span)>, report: &mut Retried) -> Result<()> {
+        let (kept, mut spans): (Vec<KeptLetter>, Vec<Span>) = letters.into_iter().unzip();
+        let mut letters: HashMap<SpanKey, KeptLetter> = spans.iter().map(Span::key).zip(kept).collect();
+        if let Some(redactor) = self.redactor {
+            redactor.spans(&mut spans);
+        }
+        let batch = gather(spans);
+        for (key, error) in write(self.store, &batch).await? {
+            if let Some(kept) = letters.remove(&key) {
+                self.failed(report, &kept, &error.reason());
+            }
+        }
+        let ids: Vec<i64> = letters.values().map(|kept| kept.id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let stored = LetterFilter { ids, ..LetterFilter::default() };
+        patiently(|| self.store.letters.remove_dead_letters(&stored, stored.ids.len())).await?;
+        report.stored += stored.ids.len() as u64;
+        let mut traces: Vec<TraceKey> =
+            batch.iter().map(|span| TraceKey { tenant: span.tenant.clone(), trace_id: span.trace_id }).collect();
+        traces.dedup();
+        patiently(|| settle(self.store.rollups.as_ref(), &traces, self.clock.now(), self.deadline_ns)).await
+    }
+
+    fn failed(&self, report: &mut Retried, KeptLetter { id, letter }: &KeptLetter, reason: &str) {
+        report.failed += 1;
+        if report.failures.len() < MOST_TOLD {
+            // The database's words may repeat what the span says.
+            let reason = self.redactor.and_then(|redactor| redactor.text(reason)).unwrap_or_else(|| reason.to_owned());
             let (trace_id, span_id) = (letter.trace_id.clone(), letter.span_id.clone());
-            self.failures.push(Failure { id, trace_id, span_id, reason });
+            report.failures.push(Failure { id: *id, trace_id, span_id, reason });
         }
     }
 }
@@ -128,6 +148,7 @@ fn decode(letter: &DeadLetter) -> std::result::Result<Span, String> {
         max_content_bytes: ANY,
         max_span_bytes: ANY,
         max_otlp_wire_bytes: ANY,
+        max_items: ANY,
     };
     let context = DecodeContext { tenant: &letter.tenant, received_at: letter.refused_at, limits: &limits };
     let decoded = native::decode(letter.body.as_bytes(), Framing::Json, &context, &Carried::default());
@@ -137,14 +158,16 @@ fn decode(letter: &DeadLetter) -> std::result::Result<Span, String> {
     spans.next().ok_or_else(|| format!("the letter cannot be read: {}", reason()))
 }
 
-/// Writes all of `batch` that the store takes, and gives what it refuses, each with its error.
+/// Writes all of `batch` that the store takes, and gives what it does not take, each with its error: refused, or failed in
+/// a way that no later call heals. Only what may succeed later ends a run: else one letter would end every run.
 async fn write(store: &Store, batch: &[Span]) -> Result<Vec<(SpanKey, StoreError)>> {
     let mut refused = Vec::new();
     let mut parts = vec![batch];
     while let Some(part) = parts.pop() {
         match patiently(|| store.spans.write_spans(part)).await {
             Ok(()) => {}
-            Err(error @ StoreError::Refused { .. }) => match part {
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => match part {
                 [] => {}
                 [span] => refused.push((span.key(), error)),
                 _ => {
@@ -152,7 +175,6 @@ async fn write(store: &Store, batch: &[Span]) -> Result<Vec<(SpanKey, StoreError
                     parts.extend([second, first]);
                 }
             },
-            Err(error) => return Err(error),
         }
     }
     Ok(refused)
@@ -172,5 +194,120 @@ where
             }
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::model::ids::TraceId;
+    use crate::model::tenant::TenantId;
+    use crate::model::time::UnixNanos;
+    use crate::settings::redaction::RedactionSettings;
+    use crate::settings::store::StoreSettings;
+    use crate::store::{self, Detail, SpanWriter, error::Cause};
+
+    /// Put together here, so that nothing that looks like a secret stands in the source.
+    fn secret() -> String {
+        format!("{}-{}", "sk", "0123456789abcdefABCDEF0123456789")
+    }
+
+    /// A store in which some operations cannot be written: `other`, and `rights` for want of rights.
+    struct Picky(Arc<dyn SpanWriter>);
+
+    #[async_trait]
+    impl SpanWriter for Picky {
+        async fn write_spans(&self, batch: &[Span]) -> Result<()> {
+            let doing = "write spans";
+            let source = || format!("not with {}", secret()).into();
+            match batch.iter().filter_map(Span::operation).find(|name| ["other", "rights"].contains(name)) {
+                Some("other") => Err(StoreError::Other { doing, source: source() }),
+                Some(_) => Err(StoreError::Unavailable { doing, cause: Cause::Rights, source: source() }),
+                None => self.0.write_spans(batch).await,
+            }
+        }
+
+        async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+            self.0.write_dead_letters(letters).await
+        }
+    }
+
+    /// With letters about these spans, each with its operation.
+    async fn store_with(folder: &tempfile::TempDir, letters: &[(u8, &str)]) -> Store {
+        let settings = StoreSettings { data_dir: folder.path().to_owned(), ..StoreSettings::default() };
+        let mut store = store::open(&settings).await.unwrap();
+        store.maintenance.migrate_up().await.unwrap();
+        store.spans = Arc::new(Picky(store.spans));
+        let letter = |(span, operation): &(u8, &str)| {
+            let (trace_id, span_id) = (trace().to_string(), format!("{span:016x}"));
+            let body = serde_json::json!({"trace_id": trace_id, "span_id": span_id, "operation": operation,
+                "status": "failed", "started_at": "2026-01-05T10:00:00Z", "completed_at": "2026-01-05T10:00:01Z",
+                "error_message": format!("Incorrect API key provided: {}", secret())});
+            let (tenant, body, reason) = (TenantId::default(), body.to_string(), "a rule".to_owned());
+            DeadLetter {
+                tenant,
+                trace_id,
+                span_id,
+                body,
+                reason,
+                refused_at: UnixNanos::new(1_767_607_200_000_000_000),
+            }
+        };
+        store.spans.write_dead_letters(&letters.iter().map(letter).collect::<Vec<_>>()).await.unwrap();
+        store
+    }
+
+    fn trace() -> TraceId {
+        TraceId::parse("7f3c0a1b2c3d4e5f60718293a4b5c6d7").unwrap()
+    }
+
+    async fn retried(store: &Store) -> Result<Retried> {
+        let redactor = Redactor::new(&RedactionSettings::default()).unwrap();
+        let retry = Retry { store, redactor: redactor.as_ref(), deadline_ns: 1, clock: &Clock::system() };
+        retry.run(&LetterFilter::default()).await
+    }
+
+    async fn stored(store: &Store) -> Vec<Span> {
+        store.traces.trace_rows(&TenantId::default(), trace(), Detail::Full, 100).await.unwrap().rows
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_fails_by_itself_costs_no_other_and_secrets_are_cut_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with(&folder, &[(1, "a"), (2, "other"), (3, "b"), (4, "c")]).await;
+        let report = retried(&store).await.unwrap();
+        assert_eq!((report.stored, report.failed), (3, 1));
+        assert_eq!(report.failures[0].span_id, "0000000000000002");
+        assert!(report.failures[0].reason.contains("[redacted]"), "{report:?}");
+        let spans = stored(&store).await;
+        assert_eq!(spans.len(), 3);
+        for span in spans {
+            assert_eq!(span.error_message(), Some("Incorrect API key provided: [redacted]"));
+        }
+        let again = retried(&store).await.unwrap();
+        assert_eq!((again.stored, again.failed), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn of_two_letters_about_one_span_the_good_one_is_stored() {
+        for letters in [[(1, "other"), (1, "a")], [(1, "a"), (1, "other")]] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store_with(&folder, &letters).await;
+            let report = retried(&store).await.unwrap();
+            assert_eq!((report.stored, report.failed), (1, 1), "{letters:?}");
+            assert_eq!(stored(&store).await[0].operation(), Some("a"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_succeed_later_ends_the_run_and_leaves_the_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_with(&folder, &[(1, "a"), (2, "rights")]).await;
+        assert!(retried(&store).await.unwrap_err().is_retryable());
+        assert_eq!(store.letters.count_dead_letters(&LetterFilter::default()).await.unwrap(), 2);
     }
 }

@@ -99,6 +99,11 @@ impl TraceReader for Reader {
         self.heard(self.inner.traces_of_execution(tenant, execution_id, limit).await)
     }
 
+    async fn services(&self, tenant: &TenantId, traces: usize) -> store::Result<Vec<String>> {
+        self.check().await?;
+        self.heard(self.inner.services(tenant, traces).await)
+    }
+
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> store::Result<Page<TraceRollup>> {
         self.check().await?;
         self.heard(self.inner.search_traces(tenant, query).await)

@@ -1,5 +1,5 @@
 //! How is the store, and all around it? Facts are gathered from the store, the journal's directory and the disk, and
-//! judged by [`crate::checkup`]. Nothing is changed.
+//! judged by [`crate::checkup`]. No table is changed.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub struct Doctor {
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Thoroughly {
-    /// Try what writing costs, in transactions that are rolled back.
+    /// Try what writing costs: spans in transactions that are rolled back, and on PostgreSQL commits of a message that
+    /// only the server's log holds ([`Probe::bench`]).
     pub bench: bool,
     /// Read everything, where that shows damage.
     pub deep: bool,

@@ -3,7 +3,10 @@
 
 mod checkup;
 mod execution;
+mod jaeger;
 mod pins;
+mod scan;
+mod services;
 mod trace;
 mod waterfall;
 
@@ -22,8 +25,11 @@ use crate::store::{Detail, Pins, StoreError, TraceReader, TraceRows};
 
 pub use checkup::{Doctor, Thoroughly};
 pub use execution::Execution;
+pub use jaeger::{Asked, ServiceSummary, Summary};
 pub use pins::PinList;
-pub use trace::TraceSpans;
+pub use scan::Bounded;
+pub use services::{Dependency, Operation};
+pub use trace::{OtlpTrace, TraceSpans};
 pub use waterfall::WaterfallOptions;
 
 /// Answers questions for any tenant. Cloning shares the store.

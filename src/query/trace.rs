@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::model::ids::{SpanId, TraceId};
 use crate::model::rollup::Keeping;
-use crate::model::span::Outcome;
+use crate::model::span::{Outcome, Span};
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::query::{Loaded, Queries};
@@ -30,6 +30,14 @@ pub struct TraceSpans {
     pub keeping: Keeping,
 }
 
+/// A trace as one request of OTLP/JSON.
+#[derive(Debug)]
+pub struct OtlpTrace {
+    pub text: String,
+    /// Whether the trace has, or had, more spans than these.
+    pub truncated: bool,
+}
+
 impl Queries {
     /// The spans of a trace; `None` when it is not known. One whose spans were removed for their age has none.
     ///
@@ -48,11 +56,12 @@ impl Queries {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn trace_as_otlp(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<String>, StoreError> {
+    pub async fn trace_as_otlp(&self, tenant: &TenantId, trace_id: TraceId) -> Result<Option<OtlpTrace>, StoreError> {
+        let of = |spans: &[Span], truncated| Some(OtlpTrace { text: otlp::encode(spans), truncated });
         Ok(match self.load(tenant, trace_id, Detail::Full).await? {
             Loaded::Unknown => None,
-            Loaded::Spans(trace, _) => Some(otlp::encode(&trace.spans)),
-            Loaded::Expired(_) => Some(otlp::encode(&[])),
+            Loaded::Spans(trace, _) => of(&trace.spans, trace.truncated),
+            Loaded::Expired(_) => of(&[], true),
         })
     }
 

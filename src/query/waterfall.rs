@@ -38,7 +38,7 @@ impl Queries {
     }
 
     /// What of the trace was not taken, as an operator wanted.
-    fn left_out(&self, waterfall: &Waterfall) -> Vec<Note> {
+    pub(super) fn left_out(&self, waterfall: &Waterfall) -> Vec<Note> {
         let Some(levers) = &self.levers else { return Vec::new() };
         let (from, to) = (waterfall.started_at, waterfall.started_at.plus(waterfall.extent_ns));
         let periods = levers().left_out(waterfall.trace_id, from, to);

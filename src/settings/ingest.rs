@@ -26,6 +26,7 @@ impl IngestSettings {
         const GIB: usize = 1 << 30;
         let limits = &self.limits;
         problems.within("ingest.limits.max_wire_bytes", limits.max_wire_bytes, 1_024..=GIB);
+        problems.within("ingest.limits.max_items", limits.max_items, 1..=1_000_000);
         problems.within("ingest.limits.max_otlp_wire_bytes", limits.max_otlp_wire_bytes, 1_024..=GIB);
         problems.within("ingest.limits.max_inflated_bytes", limits.max_inflated_bytes, 1_024..=GIB);
         problems.within("ingest.limits.max_spans", limits.max_spans, 1..=1_000_000);

@@ -23,6 +23,8 @@ pub(super) struct Dialect<'d> {
     pub position: &'static str,
     /// What a SELECT lists for the instant of a dead letter, which is kept to the microsecond where instants are split.
     pub refused_at: &'static str,
+    /// What a SELECT joins to get a row, with the column `value`, for each element of the list in this column.
+    pub list_rows: fn(column: &str) -> String,
 }
 
 /// A value for a placeholder.
@@ -50,8 +52,9 @@ impl Statement {
         format!("${}", self.binds.len())
     }
 
+    /// A text, its NULs as they are kept: PostgreSQL has none.
     fn text(&mut self, value: &str) -> String {
-        self.bind(Bind::Text(value.to_owned()))
+        self.bind(Bind::Text(value.replace('\0', "\u{fffd}")))
     }
 
     /// As many placeholders as [`Instants::columns`] gives columns.
@@ -77,7 +80,8 @@ pub(super) fn search_traces(tenant: &TenantId, query: &TraceQuery, dialect: &Dia
     }
     if let Some(service) = &query.service {
         let service = statement.text(service);
-        conditions.push((dialect.list_holds)("services", &service));
+        let holds = (dialect.list_holds)("services", &service);
+        conditions.push(if query.or_unsettled { format!("({holds} OR settled < touched)") } else { holds });
     }
     let status_as_read = match query.silent_before {
         Some(silent_before) => status_as_read(&statement.instant(silent_before, *instants), &tenant, dialect),
@@ -140,6 +144,21 @@ fn status_as_read(silent_before: &str, tenant: &str, Dialect { schema, instants,
         instants.columns("ended_at"),
         instants.columns("seen_at"),
     )
+}
+
+/// The services of the newest `traces` traces, each once, in no order.
+pub(super) fn services(tenant: &TenantId, traces: usize, dialect: &Dialect<'_>) -> Statement {
+    let mut statement = Statement::default();
+    let tenant = statement.text(tenant.as_str());
+    let limit = statement.bind(Bind::Count(i64::try_from(traces).unwrap_or(i64::MAX)));
+    statement.sql = format!(
+        "SELECT DISTINCT value AS service FROM (SELECT services FROM {}traces WHERE tenant = {tenant} \
+         ORDER BY {} LIMIT {limit}) AS newest CROSS JOIN {}",
+        dialect.schema,
+        newest_first(dialect.instants),
+        (dialect.list_rows)("newest.services"),
+    );
+    statement
 }
 
 /// The ids of the traces that hold a span of this execution, newest first.
@@ -205,6 +224,7 @@ mod tests {
         list_holds: |column, value| format!("{column} HOLDS {value}"),
         position: "position",
         refused_at: "refused_at",
+        list_rows: |column| format!("ROWS OF {column}"),
     };
 
     #[test]
@@ -213,6 +233,7 @@ mod tests {
         let query = TraceQuery {
             trace_id: None,
             service: Some(evil.to_owned()),
+            or_unsettled: false,
             status: Some(Outcome::Failed),
             execution_id: Some(evil.to_owned()),
             job_id: Some(evil.to_owned()),

@@ -181,6 +181,9 @@ pub trait TraceReader: Send + Sync {
     /// The traces that hold a span of this execution, newest first. Reads everything committed before the call.
     async fn traces_of_execution(&self, tenant: &TenantId, execution_id: &str, limit: usize) -> Result<Vec<TraceId>>;
 
+    /// The services of the newest `traces` traces, in the order of their names, each once, as their roll-ups know them.
+    async fn services(&self, tenant: &TenantId, traces: usize) -> Result<Vec<String>>;
+
     /// Roll-ups, newest start first. A trace appears with its first span, as running, and its roll-up follows when it
     /// is settled.
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>>;

@@ -36,7 +36,9 @@ pub trait Probe: Send + Sync {
     async fn measure(&self) -> Result<Contents>;
 
     /// Writes `one`, and then `many`, so many times each, in transactions that are rolled back. Both must be folded, in
-    /// order, and of traces that are not stored.
+    /// order, and of traces that are not stored. PostgreSQL also commits, so many times, a logical message: nothing less
+    /// tells how long a commit waits for the disk and for standbys. No table holds it; the server's log does, where logical
+    /// decoding that asks for messages sees it.
     ///
     /// # Errors
     /// As [`super::SpanWriter::write_spans`].

@@ -227,6 +227,14 @@ impl Selection {
     }
 }
 
+/// Rows of one name each, in the order of the names' bytes.
+pub(super) fn services<R: Cells>(rows: &[R], doing: &'static str) -> Result<Vec<String>> {
+    let name = |row: &R| Ok(Reader::new(row, &["service"], doing).required_text()?.to_owned());
+    let mut names: Vec<String> = rows.iter().map(name).collect::<Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
 /// A row of [`ROLLUP`] and [`KEEPING`].
 pub(super) fn rollup<R: Cells>(row: &R, doing: &'static str) -> Result<TraceRollup> {
     let names: Vec<&str> = ROLLUP.iter().chain(&KEEPING).copied().collect();

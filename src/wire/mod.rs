@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod inflate;
+pub mod jaeger;
 mod json;
 mod key_table;
 pub mod media;
@@ -51,6 +52,11 @@ pub enum DecodeError {
     /// More spans than a request may hold.
     #[error("the request holds more than {limit} spans (limit max_spans); send it in parts")]
     TooManySpans { limit: usize },
+    /// More events and links than all spans of a request may have.
+    #[error(
+        "the spans of the request have more than {limit} events and links (ten times the limit max_spans); send it in parts"
+    )]
+    TooManyItems { limit: usize },
 }
 
 /// What decoding needs to know beside the bytes.

@@ -45,11 +45,16 @@ pub fn decode(body: &[u8], context: &DecodeContext<'_>) -> Result<Decoded, Decod
         return Err(malformed(format!("the body is {}, not a list of spans", json::kind(text))));
     }
     let mut decoded = Decoded::default();
+    let (mut items, most) = (0, context.limits.max_items_of_request());
     for (index, raw) in json::Elements::of(text).enumerate() {
         if index == context.limits.max_spans {
             return Err(DecodeError::TooManySpans { limit: context.limits.max_spans });
         }
         let span = span(raw, context).map_err(|fault| malformed(format!("span {index}: {}", fault.reason)))?;
+        items += span.events().len();
+        if items > most {
+            return Err(DecodeError::TooManyItems { limit: most });
+        }
         decoded.spans.push(span);
     }
     Ok(decoded)
@@ -242,6 +247,10 @@ fn annotations(raw: &str, draft: &mut Draft<'_, '_>) -> Result<(), Fault> {
             }
         }
         let at = at.ok_or_else(|| Fault::of("annotations.timestamp", "is missing"))?;
+        let most = draft.bounds.limits.max_items;
+        if draft.events.len() == most {
+            return Err(Fault::of("annotations", format_args!("has more than {most} entries (limit max_items)")));
+        }
         let name = name.ok_or_else(|| Fault::of("annotations.value", "is missing"))?;
         draft.events.push(Event {
             timestamp: Some(UnixNanos::new(at.saturating_mul(1_000))),

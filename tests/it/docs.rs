@@ -104,6 +104,7 @@ const EXECUTED: &[&str] = &[
     "README.md",
     "docs/api.md",
     "docs/clients/README.md",
+    "docs/clients/otel.md",
     "docs/demo.md",
     "docs/deploy-fly.md",
     "docs/operations.md",
@@ -112,7 +113,7 @@ const EXECUTED: &[&str] = &[
 ];
 
 /// The blocks of a document that are fenced so; one of `sh no_run` is only shown.
-fn blocks(document: &str, fence: &str) -> Vec<String> {
+pub fn blocks(document: &str, fence: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
     for line in document.lines() {
@@ -189,7 +190,7 @@ fn every_command_of_ours_that_is_only_shown_can_be_given() {
 fn links_between_documents_lead_somewhere() {
     let mut documents = vec![repository("README.md"), repository("ARCHITECTURE.md"), repository("CONTRIBUTING.md")];
     documents.extend(fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path()));
-    documents.push(repository("docs/clients/README.md"));
+    documents.extend(fs::read_dir(repository("docs/clients")).unwrap().map(|entry| entry.unwrap().path()));
     for document in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
         let text = fs::read_to_string(document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -13,6 +13,7 @@ mod faults;
 mod files;
 mod http;
 mod import;
+mod jaeger;
 mod kill;
 mod levers;
 mod merge;

@@ -42,6 +42,10 @@ struct Tally {
     spans: u64,
     /// Spans that the server has taken.
     posted: u64,
+    /// Of these, spans that the store refused as data: they are among the dead letters.
+    dead_letters: u64,
+    /// Spans that rules of the server's operator leave out (`tracefall ingest`).
+    sampled: u64,
     rejected: u64,
     /// Why, with how often.
     reasons: BTreeMap<String, u64>,
@@ -84,6 +88,12 @@ impl Tally {
         match dry_run {
             true => text.push_str("nothing was posted: this was a dry run\n"),
             false => text.push_str(&format!("posted    {}\n", self.posted)),
+        }
+        if self.sampled > 0 {
+            text.push_str(&format!("left out  {}, by the rules of the server: tracefall ingest\n", self.sampled));
+        }
+        if self.dead_letters > 0 {
+            text.push_str(&format!("refused   {} by the store: tracefall dead-letters list\n", self.dead_letters));
         }
         if self.rejected > 0 {
             text.push_str(&format!("no spans  {}\n", self.rejected));
@@ -210,6 +220,8 @@ impl Import {
                 }
                 Posted::Taken(taken) => {
                     self.tally.posted += taken.accepted;
+                    self.tally.sampled += taken.sampled;
+                    self.tally.dead_letters += taken.dead_letters;
                     for rejected in taken.rejected {
                         self.tally.reject(rejected.reason);
                     }

@@ -37,10 +37,10 @@ pub async fn export(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if !is_grpc(&headers) {
+    if !is_protobuf(&headers) {
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "this path is gRPC's (Content-Type: application/grpc); OTLP over HTTP goes to /v1/traces",
+            "this path is gRPC's (Content-Type: application/grpc, or +proto); OTLP over HTTP goes to /v1/traces",
         ));
     }
     let envelope = Envelope::of_grpc(&headers, services.intake.otlp_wire_limit())?;
@@ -64,8 +64,21 @@ pub async fn export(
 /// Whether a request is one of gRPC, by its `Content-Type`.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split([';', '+']).next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/grpc")
+    essence(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
+/// Whether the messages of a request of gRPC are protobuf: what its `Content-Type` says, or nothing.
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    essence(value).is_some_and(|rest| rest.is_empty() || rest.eq_ignore_ascii_case("+proto"))
+}
+
+/// What follows `application/grpc`.
+fn essence(value: &str) -> Option<&str> {
+    const NAME: &str = "application/grpc";
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let (name, rest) = essence.split_at_checked(NAME.len())?;
+    name.eq_ignore_ascii_case(NAME).then_some(rest)
 }
 
 /// A refusal: a response of headers only, whose status of HTTP is 200 whatever gRPC's is.

@@ -6,6 +6,7 @@ pub mod executions;
 pub mod grpc;
 pub mod health;
 pub mod ingest;
+pub mod jaeger;
 pub mod levers;
 pub mod otlp;
 pub mod pins;

@@ -1,7 +1,7 @@
 //! `GET /v1/traces`, the list, and `GET /v1/traces/{trace_id}`, the spans of one.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -52,6 +52,7 @@ impl Filter {
         Ok(TraceQuery {
             trace_id: None,
             service: given(self.service),
+            or_unsettled: false,
             status: read("status", given(self.status), |text| {
                 Outcome::parse(text).ok_or_else(|| {
                     let known: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.name()).collect();
@@ -113,6 +114,9 @@ pub enum Format {
     Otlp,
 }
 
+/// Says of an answer that has no place for it that there is, or was, more.
+pub const TRUNCATED: HeaderName = HeaderName::from_static("x-tracefall-truncated");
+
 /// Every span of a trace, with all that is known of it.
 #[utoipa::path(
     get, path = "/v1/traces/{trace_id}", tag = "read",
@@ -136,8 +140,12 @@ pub async fn one(
             Ok(axum::Json(trace).into_response())
         }
         Format::Otlp => {
-            let text = services.queries.trace_as_otlp(&caller.tenant, trace_id).await?.ok_or_else(unknown)?;
-            Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+            let trace = services.queries.trace_as_otlp(&caller.tenant, trace_id).await?.ok_or_else(unknown)?;
+            let mut response = ([(header::CONTENT_TYPE, "application/json")], trace.text).into_response();
+            if trace.truncated {
+                response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
+            }
+            Ok(response)
         }
     }
 }

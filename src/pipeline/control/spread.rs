@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::Control;
-use crate::levers::Levers;
+use crate::levers::{Levers, SPREADING_SECS};
 use crate::pipeline::circuit::Circuit;
 use crate::store::{Checkpoints, StoreError};
 
 /// The name of the row.
 const NAME: &str = "ingest";
 /// How often it is looked at while requests come: their spans wake the database anyway.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(SPREADING_SECS);
 /// How soon it is tried again where the store answers with an error. (One that is away is not asked.)
 const AFTER_ERROR: Duration = Duration::from_secs(60);
 /// Tries of a write that another replica is in the way of.

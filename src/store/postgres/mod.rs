@@ -151,6 +151,7 @@ impl Schema {
             list_holds: |column, value| format!("{value} = ANY({column})"),
             position: "strpos",
             refused_at: "refused_at, 0::smallint AS refused_ns",
+            list_rows: |column| format!("LATERAL unnest({column}) AS element (value)"),
         }
     }
 }

@@ -38,7 +38,7 @@ const COMPARISONS: usize = 4;
 /// Statements that are told of.
 const SLOW_STATEMENTS: usize = 5;
 /// Tables that are there beside those that the writer writes to.
-const ALSO_THERE: [&str; 3] = ["spans_kept", "spans_default", "tracefall_migrations"];
+const ALSO_THERE: [&str; 4] = ["spans_kept", "spans_default", "deletions", "tracefall_migrations"];
 
 pub(in crate::store) struct PostgresProbe {
     location: PostgresLocation,

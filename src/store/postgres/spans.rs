@@ -156,7 +156,8 @@ impl Postgres {
     }
 
     /// How long commits take that have to reach the disk: each of a message in the server's log, which no table holds and
-    /// nobody reads who does not ask for it.
+    /// logical decoding shows only to who asks for messages. One that is not transactional would give no such figure: its
+    /// transaction has nothing to wait for.
     /// Source: <https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION>.
     pub(super) async fn commit_messages(&self, count: usize) -> Result<Vec<Duration>> {
         const DOING: &str = "rehearse committing";

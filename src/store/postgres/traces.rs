@@ -61,6 +61,11 @@ impl TraceReader for Postgres {
         found.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
+    async fn services(&self, tenant: &TenantId, traces: usize) -> Result<Vec<String>> {
+        const DOING: &str = "list services";
+        rows::services(&self.ask(filter::services(tenant, traces, &self.schema.dialect()), DOING).await?, DOING)
+    }
+
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         const DOING: &str = "search traces";
         let found = self.ask(filter::search_traces(tenant, query, &self.schema.dialect()), DOING).await?;

@@ -162,6 +162,7 @@ const DIALECT: Dialect<'_> = Dialect {
     list_holds: |column, value| format!("EXISTS (SELECT 1 FROM json_each(traces.{column}) WHERE value = {value})"),
     position: "instr",
     refused_at: "refused_at",
+    list_rows: |column| format!("json_each({column})"),
 };
 
 /// An instant as its column holds it: up to 2262-04-11, later ones held there. What that cuts, a span's provenance

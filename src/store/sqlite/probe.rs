@@ -30,7 +30,7 @@ const MAX_DAMAGE: usize = 5;
 /// SQLite's code for a file that is damaged: <https://www.sqlite.org/rescode.html#corrupt>.
 const CORRUPT: &str = "11";
 /// Tables that are always there.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "spans_default",
     "spans_kept",
     "span_tables",
@@ -39,6 +39,7 @@ const TABLES: [&str; 11] = [
     "traces",
     "pins",
     "dead_letters",
+    "deletions",
     "leases",
     "checkpoints",
     "tracefall_migrations",

@@ -56,6 +56,16 @@ impl TraceReader for Sqlite {
         found.iter().map(|row| Reader::new(row, &["trace_id"], DOING).trace_id()).collect()
     }
 
+    async fn services(&self, tenant: &TenantId, traces: usize) -> Result<Vec<String>> {
+        const DOING: &str = "list services";
+        let statement = filter::services(tenant, traces, &DIALECT);
+        let bound = arguments(&statement).map_err(failed(DOING))?;
+        // Safe: the filter binds everything that the caller said.
+        let found = sqlx::query_with(AssertSqlSafe(statement.sql), bound);
+        let found = found.fetch_all(&self.readers).await.map_err(failed(DOING))?;
+        rows::services(&found, DOING)
+    }
+
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         const DOING: &str = "search traces";
         let statement = filter::search_traces(tenant, query, &DIALECT);

@@ -14,7 +14,7 @@ use crate::wire::normalize::{AttributeSet, Bounds, Draft, Fault, Origin, int_of,
 /// `[{name | event | message, timestamp | time | …_unix_nano, attributes | fields}]`; a text alone is a name.
 pub(super) fn events<'a>(draft: &mut Draft<'a, '_>, name: &str, list: &'a str) -> Result<(), Fault> {
     let Draft { events, bounds, .. } = draft;
-    each_entry(name, list, |place, raw| {
+    each_entry(name, list, bounds.limits.max_items, |place, raw| {
         events.push(event(bounds, &place, raw)?);
         Ok(())
     })
@@ -23,7 +23,7 @@ pub(super) fn events<'a>(draft: &mut Draft<'a, '_>, name: &str, list: &'a str) -
 /// `[{trace_id, span_id, trace_state, attributes}]`.
 pub(super) fn links<'a>(draft: &mut Draft<'a, '_>, name: &str, list: &'a str) -> Result<(), Fault> {
     let Draft { links, bounds, .. } = draft;
-    each_entry(name, list, |place, raw| {
+    each_entry(name, list, bounds.limits.max_items, |place, raw| {
         links.push(link(bounds, &place, raw)?);
         Ok(())
     })
@@ -32,6 +32,7 @@ pub(super) fn links<'a>(draft: &mut Draft<'a, '_>, name: &str, list: &'a str) ->
 fn each_entry<'a>(
     name: &str,
     list: &'a str,
+    most: usize,
     mut read: impl FnMut(String, &'a str) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     if !list.starts_with('[') {
@@ -40,7 +41,10 @@ fn each_entry<'a>(
     let mut index = 0;
     let mut outcome = Ok(());
     let walked = json::elements(list, |raw| {
-        outcome = read(format!("{name}[{index}]"), raw);
+        outcome = match index < most {
+            true => read(format!("{name}[{index}]"), raw),
+            false => Err(Fault::of(name, format_args!("has more than {most} entries (limit max_items)"))),
+        };
         index += 1;
         outcome.is_ok()
     });

@@ -45,7 +45,9 @@ pub fn decode(
         reader: SpanReader::new(*context, carried, request_id.as_deref()),
         decoded: Decoded::default(),
         count: 0,
+        items: 0,
         max_spans: context.limits.max_spans,
+        max_items: context.limits.max_items_of_request(),
     };
     match framing {
         Framing::Json => decoder.document(body)?,
@@ -59,7 +61,10 @@ struct Decoder<'a> {
     decoded: Decoded,
     /// Spans seen, good and bad.
     count: usize,
+    /// Events and links of the good ones.
+    items: usize,
     max_spans: usize,
+    max_items: usize,
 }
 
 impl<'a> Decoder<'a> {
@@ -87,8 +92,9 @@ impl<'a> Decoder<'a> {
             if !too_many {
                 self.span(self.count, raw);
             }
-            !too_many
+            !too_many && self.items <= self.max_items
         });
+        self.check_items()?;
         if too_many {
             return Err(DecodeError::TooManySpans { limit: self.max_spans });
         }
@@ -133,7 +139,10 @@ impl<'a> Decoder<'a> {
                 }
             };
             match checked {
-                Ok(line) => self.span(index, line),
+                Ok(line) => {
+                    self.span(index, line);
+                    self.check_items()?;
+                }
                 Err(reason) => {
                     self.count += 1;
                     self.reject(index, None, Fault { field: None, reason });
@@ -146,12 +155,20 @@ impl<'a> Decoder<'a> {
     fn span(&mut self, index: usize, raw: &'a str) {
         self.count += 1;
         match self.reader.read(raw) {
-            Ok(span) => self.decoded.spans.push(span),
+            Ok(span) => {
+                self.items += span.events().len() + span.links().len();
+                self.decoded.spans.push(span);
+            }
             Err(fault) => {
                 let span_id = self.reader.span_id_as_sent();
                 self.reject(index, span_id, fault);
             }
         }
+    }
+
+    fn check_items(&self) -> Result<(), DecodeError> {
+        let limit = self.max_items;
+        if self.items > limit { Err(DecodeError::TooManyItems { limit }) } else { Ok(()) }
     }
 
     fn reject(&mut self, index: usize, span_id: Option<String>, fault: Fault) {

@@ -47,7 +47,7 @@ impl<'a> AttributeSet<'a> {
     /// Adds a value as it was written, standing `level` levels deep.
     ///
     /// # Errors
-    /// If the value is too deep or holds a lone surrogate.
+    /// If the value is too deep or holds a lone surrogate, or there are too many.
     pub(in crate::wire) fn push(
         &mut self,
         bounds: &mut Bounds<'_>,
@@ -56,6 +56,7 @@ impl<'a> AttributeSet<'a> {
         level: usize,
         origin: Origin,
     ) -> Result<(), Fault> {
+        self.check_room(bounds, &key)?;
         let raw = match bounds.is_plain(raw) {
             true => Cow::Borrowed(raw),
             false => bounds.attribute(&key, &key, raw, level)?,
@@ -76,12 +77,21 @@ impl<'a> AttributeSet<'a> {
         level: usize,
         origin: Origin,
     ) -> Result<(), Fault> {
+        self.check_room(bounds, &key)?;
         let raw = match bounds.is_plain(raw) {
             true => Cow::Borrowed(raw),
             false => bounds.attribute(&key, &format!("{place}.{key}"), raw, level)?,
         };
         self.0.push(Entry { key, raw, origin });
         Ok(())
+    }
+
+    fn check_room(&self, bounds: &Bounds<'_>, key: &str) -> Result<(), Fault> {
+        let most = bounds.limits.max_items;
+        match self.0.len() < most {
+            true => Ok(()),
+            false => Err(Fault::of(key, format_args!("is one more attribute than {most} (limit max_items)"))),
+        }
     }
 
     /// Adds a value that is known to be in order.

@@ -138,6 +138,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("langfuse.session.id", Plain),
             ("traceloop.association.properties.session_id", Plain),
             ("langsmith.trace.session_id", Plain),
+            ("ai.telemetry.metadata.sessionId", Plain),
         ],
     ),
     (
@@ -148,6 +149,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("langfuse.user.id", Plain),
             ("gen_ai.user", Plain),
             ("traceloop.association.properties.user_id", Plain),
+            ("ai.telemetry.metadata.userId", Plain),
         ],
     ),
     (Field::Region, &[("cloud.region", Plain)]),
@@ -165,20 +167,28 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
             ("reranker.model_name", Plain),
             ("llm.request.model_name", Plain),
             ("ai.model.id", Plain),
+            // All that OpenInference tells of a request that failed.
+            (PARAMETERS, Member(&["model"])),
         ],
     ),
     (
         Field::RequestModel,
-        &[("gen_ai.request.model", Plain), ("llm.request.model_name", Plain), ("ai.model.id", Plain)],
+        &[
+            ("gen_ai.request.model", Plain),
+            ("llm.request.model_name", Plain),
+            ("ai.model.id", Plain),
+            (PARAMETERS, Member(&["model"])),
+        ],
     ),
     (
         Field::Provider,
         &[
             ("gen_ai.provider.name", Plain),
+            // The AI SDK writes the same into `gen_ai.system`, where other senders' points belong to the name.
+            ("ai.model.provider", BeforePoint),
             ("gen_ai.system", Plain),
             ("llm.provider", Plain),
             ("llm.system", Plain),
-            ("ai.model.provider", BeforePoint),
         ],
     ),
     (
@@ -280,6 +290,7 @@ const RANKED: &[(Field, &[(&str, How)])] = &[
     (Field::Sequence, &[("ctrlplane.sequence", Plain)]),
 ];
 
+const PARAMETERS: &str = "llm.invocation_parameters";
 const USAGE: &str = "langfuse.observation.usage_details";
 
 /// Attributes that tell the sum of all tokens, by which it is seen how they were counted.
@@ -509,6 +520,16 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_failed_still_names_its_model() {
+        let parameters = ("llm.invocation_parameters", r#""{\"model\": \"asked\", \"temperature\": 0.5}""#);
+        let model = |attributes: &[_]| [of("model", attributes), of("request_model", attributes)];
+        assert_eq!(model(&[parameters]), [Some("asked".into()), Some("asked".into())]);
+        let answered = ("llm.model_name", "\"answered\"");
+        assert_eq!(model(&[parameters, answered]), [Some("answered".into()), Some("asked".into())]);
+        assert_eq!(model(&[("llm.invocation_parameters", "\"[]\"")]), [None, None]);
+    }
+
+    #[test]
     fn a_value_of_the_wrong_kind_leaves_the_field_to_others() {
         let attributes = [("gen_ai.usage.input_tokens", "\"many\""), ("llm.token_count.prompt", "12")];
         assert_eq!(of("input_tokens", &attributes).as_deref(), Some("12"));
@@ -550,6 +571,14 @@ mod tests {
         let both =
             [("gen_ai.usage.cost", "1"), ("langfuse.observation.cost_details", r#""{\"input\":0.1,\"total\":0.25}""#)];
         assert_eq!(of("cost_pico", &both).as_deref(), Some("250000000000"));
+    }
+
+    #[test]
+    fn a_provider_has_one_name_whichever_span_of_the_ai_sdk_tells_it() {
+        let outer = [("ai.model.provider", "\"openai.chat\"")];
+        let inner = [("gen_ai.system", "\"openai.chat\""), outer[0]];
+        assert_eq!((of("provider", &outer), of("provider", &inner)), (Some("openai".into()), Some("openai".into())));
+        assert_eq!(of("provider", &[("gen_ai.system", "\"aws.bedrock\"")]).as_deref(), Some("aws.bedrock"));
     }
 
     #[test]

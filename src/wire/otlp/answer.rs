@@ -25,6 +25,12 @@ pub enum Code {
 }
 
 impl Code {
+    /// The code that gRPC wants for a message in a form that is not understood, its compression for one.
+    /// Source: <https://github.com/grpc/grpc/blob/master/doc/compression.md>.
+    pub fn of_grpc(status: u16) -> Self {
+        if status == 415 { Code::Unimplemented } else { Self::of_http(status) }
+    }
+
     /// The code that says what a status of HTTP says. A request too large is exhausted resources, which no client tries
     /// again unless it is told when to; neither is what never will be right.
     pub fn of_http(status: u16) -> Self {

@@ -15,8 +15,8 @@ use crate::model::time::UnixNanos;
 use crate::wire::{DecodeContext, json};
 
 /// Attributes in which an id of 128 bits, or a status that OTLP does not know, goes along.
-pub(super) const SPAN_ID: &str = "tracefall.span_id";
-pub(super) const PARENT_SPAN_ID: &str = "tracefall.parent_span_id";
+pub(in crate::wire) const SPAN_ID: &str = "tracefall.span_id";
+pub(in crate::wire) const PARENT_SPAN_ID: &str = "tracefall.parent_span_id";
 pub(super) const STATUS: &str = "tracefall.status";
 
 /// Fields that stand in OTLP's own places, or follow from what stands there.
@@ -117,6 +117,14 @@ fn encode_span(span: &Span, into: &mut String) {
         true => into.push_str(&told),
         false => write_span(span, &added, into),
     }
+}
+
+/// What a span says without OTLP's help, as attributes: each a key with its quotes and a value as JSON. Costs an encoding of
+/// the span and a decoding.
+pub(in crate::wire) fn beside(span: &Span) -> Vec<(String, String)> {
+    let mut told = String::with_capacity(512 + span.attributes.len() * 2);
+    write_span(span, &[], &mut told);
+    added(span, &told)
 }
 
 /// What is lost when the span is read back, as attributes that keep it.

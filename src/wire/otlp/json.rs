@@ -48,14 +48,14 @@ fn resource_spans<'a>(
     record: &mut Record<'a>,
     (resource, scope): (&mut String, &mut String),
 ) -> Result<(), DecodeError> {
-    origin(envelope, "resource", resource)?;
+    let of_resource = origin(envelope, "resource", resource).err();
     for (_, list) in members(envelope).filter(|(name, _)| {
         // The last name is that of the protocol before version 0.15.
         matches!(&**name, "scopeSpans" | "scope_spans" | "instrumentationLibrarySpans")
     }) {
         for envelope in entries("scopeSpans", list)? {
-            origin(envelope, "scope", scope)?;
-            spans.of(resource, scope);
+            let of_scope = origin(envelope, "scope", scope).err();
+            spans.of(resource, scope, of_resource.clone().or(of_scope));
             for (_, list) in members(envelope).filter(|(name, _)| name == "spans") {
                 for raw in entries("spans", list)? {
                     spans.take(record, raw.len(), |record| span(raw, record))?;
@@ -102,23 +102,38 @@ fn member<'a>(name: &str, raw: &'a str, record: &mut Record<'a>) -> Result<(), F
         "endTimeUnixNano" | "end_time_unix_nano" => record.end = integer(name, raw)?,
         "attributes" => {
             for raw in list(name, raw)? {
-                let pair = pair(name, raw, record)?;
-                record.attributes.extend(pair);
+                if record.has_room_for_attribute() {
+                    let pair = pair(name, raw, record)?;
+                    record.attributes.extend(pair);
+                }
             }
         }
-        "droppedAttributesCount" | "dropped_attributes_count" => record.dropped_attributes = integer(name, raw)?,
+        "droppedAttributesCount" | "dropped_attributes_count" => {
+            let told: u32 = integer(name, raw)?;
+            record.dropped_attributes = record.dropped_attributes.saturating_add(told);
+        }
         "events" => {
             for raw in list(name, raw)? {
-                event(raw, record)?;
+                if record.has_room_for_event() {
+                    event(raw, record)?;
+                }
             }
         }
-        "droppedEventsCount" | "dropped_events_count" => record.dropped_events = integer(name, raw)?,
+        "droppedEventsCount" | "dropped_events_count" => {
+            let told: u32 = integer(name, raw)?;
+            record.dropped_events = record.dropped_events.saturating_add(told);
+        }
         "links" => {
             for raw in list(name, raw)? {
-                link(raw, record)?;
+                if record.has_room_for_link() {
+                    link(raw, record)?;
+                }
             }
         }
-        "droppedLinksCount" | "dropped_links_count" => record.dropped_links = integer(name, raw)?,
+        "droppedLinksCount" | "dropped_links_count" => {
+            let told: u32 = integer(name, raw)?;
+            record.dropped_links = record.dropped_links.saturating_add(told);
+        }
         "status" => {
             for (name, raw) in object(name, raw)? {
                 match &*name {
@@ -141,9 +156,10 @@ fn event<'a>(raw: &'a str, record: &mut Record<'a>) -> Result<(), Fault> {
         match &*name {
             "timeUnixNano" | "time_unix_nano" => event.time = integer("events.timeUnixNano", raw)?,
             "name" => event.name = text("events.name", raw, record)?,
-            "attributes" => inner("events.attributes", raw, record)?,
+            "attributes" => inner("events.attributes", raw, record, start, &mut event.dropped_attributes)?,
             "droppedAttributesCount" | "dropped_attributes_count" => {
-                event.dropped_attributes = integer("events.droppedAttributesCount", raw)?;
+                let told: u32 = integer("events.droppedAttributesCount", raw)?;
+                event.dropped_attributes = event.dropped_attributes.saturating_add(told);
             }
             _ => {}
         }
@@ -161,9 +177,10 @@ fn link<'a>(raw: &'a str, record: &mut Record<'a>) -> Result<(), Fault> {
             "traceId" | "trace_id" => link.trace_id = trace_id("links.traceId", raw).ok(),
             "spanId" | "span_id" => link.span_id = span_id("links.spanId", raw).ok(),
             "traceState" | "trace_state" => link.trace_state = text("links.traceState", raw, record)?,
-            "attributes" => inner("links.attributes", raw, record)?,
+            "attributes" => inner("links.attributes", raw, record, start, &mut link.dropped_attributes)?,
             "droppedAttributesCount" | "dropped_attributes_count" => {
-                link.dropped_attributes = integer("links.droppedAttributesCount", raw)?;
+                let told: u32 = integer("links.droppedAttributesCount", raw)?;
+                link.dropped_attributes = link.dropped_attributes.saturating_add(told);
             }
             "flags" => link.flags = integer("links.flags", raw)?,
             _ => {}
@@ -174,10 +191,13 @@ fn link<'a>(raw: &'a str, record: &mut Record<'a>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn inner<'a>(name: &str, raw: &'a str, record: &mut Record<'a>) -> Result<(), Fault> {
+/// The attributes of an event or a link, whose first stands at `start`.
+fn inner<'a>(name: &str, raw: &'a str, record: &mut Record<'a>, start: usize, dropped: &mut u32) -> Result<(), Fault> {
     for raw in list(name, raw)? {
-        let pair = pair(name, raw, record)?;
-        record.inner.extend(pair);
+        if record.has_room_for_inner(start, dropped) {
+            let pair = pair(name, raw, record)?;
+            record.inner.extend(pair);
+        }
     }
     Ok(())
 }
@@ -223,7 +243,7 @@ fn any_value(place: &str, raw: &str, into: &mut String, depth: usize) -> Result<
     // Of several the last one counts, as in protobuf.
     let mut told = None;
     for (name, value) in object(place, raw)? {
-        if !json::is_null(value) && name.ends_with(['e', 'E']) {
+        if is_kind_of_value(&name) {
             told = Some((name, value));
         }
     }
@@ -251,6 +271,26 @@ fn any_value(place: &str, raw: &str, into: &mut String, depth: usize) -> Result<
         _ => into.push_str("null"),
     }
     Ok(())
+}
+
+fn is_kind_of_value(name: &str) -> bool {
+    matches!(
+        name,
+        "stringValue"
+            | "string_value"
+            | "boolValue"
+            | "bool_value"
+            | "intValue"
+            | "int_value"
+            | "doubleValue"
+            | "double_value"
+            | "bytesValue"
+            | "bytes_value"
+            | "arrayValue"
+            | "array_value"
+            | "kvlistValue"
+            | "kvlist_value"
+    )
 }
 
 fn array(place: &str, raw: &str, into: &mut String, depth: usize) -> Result<(), Fault> {
@@ -307,21 +347,20 @@ fn map(place: &str, raw: &str, into: &mut String, depth: usize) -> Result<(), Fa
 }
 
 /// Writes the resource or the scope of an envelope, and its schema's URL.
-fn origin(envelope: &str, place: &str, into: &mut String) -> Result<(), DecodeError> {
-    let whole = |fault: Fault| malformed(fault.reason);
+fn origin(envelope: &str, place: &str, into: &mut String) -> Result<(), Fault> {
     let (mut name, mut version, mut schema_url) = (Cow::Borrowed(""), Cow::Borrowed(""), Cow::Borrowed(""));
     let (mut attributes, mut dropped_attributes) = (String::new(), 0);
     for (member, raw) in members(envelope) {
         match &*member {
-            "schemaUrl" | "schema_url" => schema_url = string("schemaUrl", raw).map_err(whole)?,
+            "schemaUrl" | "schema_url" => schema_url = string("schemaUrl", raw)?,
             of if of == place || (place == "scope" && of == "instrumentationLibrary") => {
-                for (member, raw) in object(place, raw).map_err(whole)? {
+                for (member, raw) in object(place, raw)? {
                     match &*member {
-                        "name" => name = string("scope.name", raw).map_err(whole)?,
-                        "version" => version = string("scope.version", raw).map_err(whole)?,
-                        "attributes" => pairs(place, raw, &mut attributes).map_err(whole)?,
+                        "name" => name = string("scope.name", raw)?,
+                        "version" => version = string("scope.version", raw)?,
+                        "attributes" => pairs(place, raw, &mut attributes)?,
                         "droppedAttributesCount" | "dropped_attributes_count" => {
-                            dropped_attributes = integer("droppedAttributesCount", raw).map_err(whole)?;
+                            dropped_attributes = integer("droppedAttributesCount", raw)?;
                         }
                         _ => {}
                     }

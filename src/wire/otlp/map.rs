@@ -35,12 +35,13 @@ impl<'c> Mapper<'c> {
     }
 
     /// Takes the resource and the scope of the spans to come, each an object as `origin` writes it, or nothing.
-    pub fn resource(&mut self, resource: &str, scope: &str) {
-        self.resource = match resource.is_empty() && scope.is_empty() {
-            true => Ok(None),
-            false => {
-                ResourceCache::default().get(self.context.limits, ("resource", resource), ("scope", scope)).map(Some)
-            }
+    /// `fault`: what is wrong with them, where they could not be read.
+    pub fn resource(&mut self, resource: &str, scope: &str, fault: Option<Fault>) {
+        let known = || ResourceCache::default().get(self.context.limits, ("resource", resource), ("scope", scope));
+        self.resource = match (fault, resource.is_empty() && scope.is_empty()) {
+            (Some(fault), _) => Err(fault),
+            (None, true) => Ok(None),
+            (None, false) => known().map(Some),
         };
     }
 

@@ -23,6 +23,7 @@ mod record;
 mod values;
 
 pub use self::encode::encode;
+pub(in crate::wire) use self::encode::{PARENT_SPAN_ID, SPAN_ID, beside};
 use self::map::Mapper;
 use super::normalize::Fault;
 use super::{DecodeContext, DecodeError, Decoded, Rejected};
@@ -42,7 +43,7 @@ pub enum Encoding {
 /// # Errors
 /// [`DecodeError`] if the body is not of its encoding, or holds too many spans.
 pub fn decode(body: &[u8], encoding: Encoding, context: &DecodeContext<'_>) -> Result<Decoded, DecodeError> {
-    let mut spans = Spans { mapper: Mapper::new(*context), decoded: Decoded::default(), count: 0 };
+    let mut spans = Spans { mapper: Mapper::new(*context), decoded: Decoded::default(), count: 0, items: 0 };
     match encoding {
         Encoding::Protobuf => protobuf::read(body, &mut spans)?,
         Encoding::Json => json::read(body, &mut spans)?,
@@ -56,6 +57,8 @@ struct Spans<'c> {
     decoded: Decoded,
     /// Spans seen, good and bad.
     count: usize,
+    /// Events and links of those taken.
+    items: usize,
 }
 
 /// Why reading a span ended.
@@ -79,9 +82,10 @@ impl From<DecodeError> for Stop {
 }
 
 impl Spans<'_> {
-    /// Takes the resource and scope that the spans to come belong to, as [`values`] writes them.
-    fn of(&mut self, resource: &str, scope: &str) {
-        self.mapper.resource(resource, scope);
+    /// Takes the resource and scope that the spans to come belong to, as [`origin`] writes them, or what is wrong with
+    /// them, which is then the fault of these spans and of no others.
+    fn of(&mut self, resource: &str, scope: &str, fault: Option<Fault>) {
+        self.mapper.resource(resource, scope, fault);
     }
 
     /// Reads a span of `bytes` bytes into the record with `fill`, and takes it.
@@ -97,7 +101,7 @@ impl Spans<'_> {
         }
         let index = self.count;
         self.count += 1;
-        record.clear();
+        record.clear(limits.max_items);
         let filled = match bytes > limits.max_span_bytes {
             true => Err(Stop::Span(Fault {
                 field: None,
@@ -111,13 +115,28 @@ impl Spans<'_> {
             Err(Stop::Body(error)) => return Err(error),
         };
         match taken {
-            Ok(span) => self.decoded.spans.push(span),
+            Ok(span) => {
+                self.items += span.events().len() + span.links().len();
+                if self.items > limits.max_items_of_request() {
+                    return Err(DecodeError::TooManyItems { limit: limits.max_items_of_request() });
+                }
+                self.decoded.spans.push(span);
+            }
             Err(Fault { field, reason }) => {
                 let span_id = record.span_id.map(|id| id.to_string());
                 self.decoded.rejected.push(Rejected { index, span_id, field, reason });
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a part that belongs to some of the spans, if that is all that is wrong.
+fn fault_of(outcome: Result<(), Stop>) -> Result<Option<Fault>, DecodeError> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(Stop::Span(fault)) => Ok(Some(fault)),
+        Err(Stop::Body(error)) => Err(error),
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::origin::Origin;
 use super::record::{Event, Link, Pair, Record, Text};
-use super::{Spans, Stop, malformed, values};
+use super::{Spans, Stop, fault_of, malformed, values};
 use crate::model::ids::{SpanId, TraceId};
 use crate::wire::DecodeError;
 use crate::wire::normalize::Fault;
@@ -31,12 +31,12 @@ fn resource_spans<'a>(
     (resource, scope): (&mut String, &mut String),
 ) -> Result<(), DecodeError> {
     // The resource may stand behind its spans.
-    origin(message, resource, &RESOURCE)?;
+    let of_resource = fault_of(origin(message, resource, &RESOURCE))?;
     each(message, |number, field| match number {
         2 => {
             let message = field.message("scope_spans")?;
-            origin(message, scope, &SCOPE)?;
-            spans.of(resource, scope);
+            let of_scope = fault_of(origin(message, scope, &SCOPE))?;
+            spans.of(resource, scope, of_resource.clone().or(of_scope));
             each(message, |number, field| match number {
                 2 => {
                     let message = field.message("spans")?;
@@ -50,7 +50,7 @@ fn resource_spans<'a>(
 }
 
 fn span<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
-    let mut ids = Ids::default();
+    let (mut ids, mut told) = (Ids::default(), Dropped::default());
     each(message, |number, field| {
         match number {
             1 => ids.trace_id = field.bytes("trace_id")?,
@@ -61,15 +61,18 @@ fn span<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
             6 => record.kind = field.int("kind")?,
             7 => record.start = field.fixed64("start_time_unix_nano")?,
             8 => record.end = field.fixed64("end_time_unix_nano")?,
+            9 if !record.has_room_for_attribute() => drop(field.message("attributes")?),
             9 => {
                 let pair = pair(field.message("attributes")?, record)?;
                 record.attributes.push(pair);
             }
-            10 => record.dropped_attributes = field.uint("dropped_attributes_count")?,
+            10 => told.attributes = field.uint("dropped_attributes_count")?,
+            11 if !record.has_room_for_event() => drop(field.message("events")?),
             11 => event(field.message("events")?, record)?,
-            12 => record.dropped_events = field.uint("dropped_events_count")?,
+            12 => told.events = field.uint("dropped_events_count")?,
+            13 if !record.has_room_for_link() => drop(field.message("links")?),
             13 => link(field.message("links")?, record)?,
-            14 => record.dropped_links = field.uint("dropped_links_count")?,
+            14 => told.links = field.uint("dropped_links_count")?,
             15 => each(field.message("status")?, |number, field| {
                 match number {
                     2 => record.status_message = Text::Body(field.text("status.message")?),
@@ -83,6 +86,9 @@ fn span<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
         }
         Ok::<(), Stop>(())
     })?;
+    record.dropped_attributes = record.dropped_attributes.saturating_add(told.attributes);
+    record.dropped_events = record.dropped_events.saturating_add(told.events);
+    record.dropped_links = record.dropped_links.saturating_add(told.links);
     // After the walk: a span whose ids are wrong is still known to be well-formed.
     record.span_id = Some(span_id("span_id", ids.span_id)?);
     record.trace_id = Some(trace_id("trace_id", ids.trace_id)?);
@@ -100,6 +106,14 @@ struct Ids<'a> {
     parent_span_id: &'a [u8],
 }
 
+/// What the sender says that it dropped, beside what is dropped here.
+#[derive(Default)]
+struct Dropped {
+    attributes: u32,
+    events: u32,
+    links: u32,
+}
+
 fn trace_id(name: &str, bytes: &[u8]) -> Result<TraceId, Fault> {
     TraceId::from_slice(bytes).map_err(|error| Fault::of(name, error))
 }
@@ -114,11 +128,12 @@ fn span_id(name: &str, bytes: &[u8]) -> Result<SpanId, Fault> {
 
 fn event<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
     let mut event = Event::default();
-    let start = record.inner.len();
+    let (start, mut surplus) = (record.inner.len(), 0);
     each(message, |number, field| {
         match number {
             1 => event.time = field.fixed64("events.time_unix_nano")?,
             2 => event.name = Text::Body(field.text("events.name")?),
+            3 if !record.has_room_for_inner(start, &mut surplus) => drop(field.message("events.attributes")?),
             3 => {
                 let pair = pair(field.message("events.attributes")?, record)?;
                 record.inner.push(pair);
@@ -129,18 +144,20 @@ fn event<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
         Ok::<(), Stop>(())
     })?;
     event.attributes = start..record.inner.len();
+    event.dropped_attributes = event.dropped_attributes.saturating_add(surplus);
     record.events.push(event);
     Ok(())
 }
 
 fn link<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
     let mut link = Link::default();
-    let start = record.inner.len();
+    let (start, mut surplus) = (record.inner.len(), 0);
     each(message, |number, field| {
         match number {
             1 => link.trace_id = trace_id("links.trace_id", field.bytes("links.trace_id")?).ok(),
             2 => link.span_id = span_id("links.span_id", field.bytes("links.span_id")?).ok(),
             3 => link.trace_state = Text::Body(field.text("links.trace_state")?),
+            4 if !record.has_room_for_inner(start, &mut surplus) => drop(field.message("links.attributes")?),
             4 => {
                 let pair = pair(field.message("links.attributes")?, record)?;
                 record.inner.push(pair);
@@ -152,6 +169,7 @@ fn link<'a>(message: &'a [u8], record: &mut Record<'a>) -> Result<(), Stop> {
         Ok::<(), Stop>(())
     })?;
     link.attributes = start..record.inner.len();
+    link.dropped_attributes = link.dropped_attributes.saturating_add(surplus);
     record.links.push(link);
     Ok(())
 }
@@ -272,34 +290,34 @@ const SCOPE: Layout = Layout { attributes: 3, dropped_attributes: 4, name: 1, ve
 
 /// Writes what an envelope, `ResourceSpans` or `ScopeSpans`, tells beside its spans: field 1 of either, and the schema's
 /// URL in field 3.
-fn origin(envelope: &[u8], into: &mut String, layout: &Layout) -> Result<(), DecodeError> {
+fn origin(envelope: &[u8], into: &mut String, layout: &Layout) -> Result<(), Stop> {
     let mut message = Cow::Borrowed(&[][..]);
     let mut schema_url = "";
     each(envelope, |number, field| {
         match number {
             1 => merge(&mut message, field.message("resource")?),
-            3 => schema_url = field.text("schema_url").map_err(whole)?,
+            3 => schema_url = field.text("schema_url")?,
             _ => {}
         }
-        Ok::<(), DecodeError>(())
+        Ok::<(), Stop>(())
     })?;
     let (mut name, mut version, mut dropped_attributes) = ("", "", 0);
     let mut attributes = String::new();
     each(&message, |number, field| {
         if number == layout.attributes {
-            let (key, value) = key_value(field.message("attributes")?).map_err(whole)?;
+            let (key, value) = key_value(field.message("attributes")?)?;
             attributes.push(if attributes.is_empty() { '{' } else { ',' });
             values::string(&mut attributes, key);
             attributes.push(':');
-            any_value(&value, &mut attributes, MAX_DEPTH).map_err(whole)?;
+            any_value(&value, &mut attributes, MAX_DEPTH)?;
         } else if number == layout.dropped_attributes {
             dropped_attributes = field.uint("dropped_attributes_count")?;
         } else if number == layout.name {
-            name = field.text("scope.name").map_err(whole)?;
+            name = field.text("scope.name")?;
         } else if number == layout.version {
-            version = field.text("scope.version").map_err(whole)?;
+            version = field.text("scope.version")?;
         }
-        Ok::<(), DecodeError>(())
+        Ok::<(), Stop>(())
     })?;
     if !attributes.is_empty() {
         attributes.push('}');
@@ -307,14 +325,6 @@ fn origin(envelope: &[u8], into: &mut String, layout: &Layout) -> Result<(), Dec
     let texts = [("name", name), ("version", version), ("schema_url", schema_url)];
     Origin { texts, attributes: &attributes, dropped_attributes }.write(into);
     Ok(())
-}
-
-/// What is wrong within a resource costs the body: it is all its spans'.
-fn whole(stop: Stop) -> DecodeError {
-    match stop {
-        Stop::Body(error) => error,
-        Stop::Span(fault) => malformed(fault.reason),
-    }
 }
 
 /// The value of one field, by its wire type.

@@ -10,6 +10,8 @@ use crate::model::ids::{SpanId, TraceId};
 pub(super) struct Record<'a> {
     /// Texts that do not stand in the body as they are kept.
     memory: String,
+    /// Attributes, events and links that are kept, each.
+    max_items: usize,
     /// Whether a value holds a backslash: most spans spare themselves the search.
     pub escapes: bool,
     pub trace_id: Option<TraceId>,
@@ -75,15 +77,41 @@ impl Default for Text<'_> {
 }
 
 impl<'a> Record<'a> {
-    /// Empties it, but for the memory it holds.
-    pub fn clear(&mut self) {
+    /// Empties it, but for the memory it holds. `max_items`: how many attributes, events and links are kept, each.
+    pub fn clear(&mut self, max_items: usize) {
         let Self { memory, attributes, events, links, inner, .. } = std::mem::take(self);
-        *self = Self { memory, attributes, events, links, inner, ..Self::default() };
+        *self = Self { memory, max_items, attributes, events, links, inner, ..Self::default() };
         self.memory.clear();
         self.attributes.clear();
         self.events.clear();
         self.links.clear();
         self.inner.clear();
+    }
+
+    /// Whether there is room for another event; what has none is counted as dropped, and so below.
+    pub fn has_room_for_event(&mut self) -> bool {
+        let has_room = self.events.len() < self.max_items;
+        self.dropped_events = self.dropped_events.saturating_add(u32::from(!has_room));
+        has_room
+    }
+
+    pub fn has_room_for_link(&mut self) -> bool {
+        let has_room = self.links.len() < self.max_items;
+        self.dropped_links = self.dropped_links.saturating_add(u32::from(!has_room));
+        has_room
+    }
+
+    pub fn has_room_for_attribute(&mut self) -> bool {
+        let has_room = self.attributes.len() < self.max_items;
+        self.dropped_attributes = self.dropped_attributes.saturating_add(u32::from(!has_room));
+        has_room
+    }
+
+    /// The same for an attribute of an event or a link, whose first stands at `start`, and who counts what it dropped.
+    pub fn has_room_for_inner(&self, start: usize, dropped: &mut u32) -> bool {
+        let has_room = self.inner.len() - start < self.max_items;
+        *dropped = dropped.saturating_add(u32::from(!has_room));
+        has_room
     }
 
     pub fn text<'t>(&'t self, text: &Text<'a>) -> &'t str

@@ -119,7 +119,7 @@ fn traced<'c>(command: &'c mut Command, url: &str) -> &'c mut Command {
 }
 
 /// Runs a program to its end: what it told, and how long it took to end after that.
-fn run(command: &mut Command) -> (Value, Duration) {
+pub fn run(command: &mut Command) -> (Value, Duration) {
     let mut child = Ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut errors = child.0.stderr.take().unwrap();
     let errors = std::thread::spawn(move || {
@@ -136,14 +136,14 @@ fn run(command: &mut Command) -> (Value, Duration) {
     (serde_json::from_str(&line).unwrap_or(Value::String(line)), ended)
 }
 
-fn first_line(child: &mut Child) -> String {
+pub fn first_line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
 /// A child that is ended with its test.
-struct Ended(Child);
+pub struct Ended(pub Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

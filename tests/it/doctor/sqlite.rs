@@ -115,6 +115,13 @@ async fn a_schema_that_is_missing_is_made_by_the_command() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_gone_is_told() {
+    let patient = Patient::stored().await;
+    Connection::open(patient.file()).unwrap().execute_batch("DROP TABLE deletions").unwrap();
+    is(&patient.finding("schema").await, State::Fail, "tables are missing: deletions");
+}
+
+#[tokio::test]
 async fn what_is_no_database_is_told() {
     let patient = Patient::new();
     fs::create_dir_all(&patient.settings.store.data_dir).unwrap();

@@ -7,6 +7,7 @@ mod rules;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tracefall::clock::Clock;
+use tracefall::levers::HOLDS_AFTER_NS;
 use tracefall::model::time::UnixNanos;
 use tracefall::settings::access::KeySettings;
 
@@ -14,10 +15,15 @@ use crate::support::{TestServer, json, problem};
 
 const PATH: &str = "/v1/admin/ingest";
 
-/// A whole span that began now and ran for so long.
+/// A time at which rules made until now hold.
+fn held() -> UnixNanos {
+    Clock::system().now().plus(HOLDS_AFTER_NS)
+}
+
+/// A whole span that begins once rules made until now hold, and runs for so long.
 fn span(trace: u32, service: &str, operation: &str, duration_ms: u32) -> Value {
     json!({"trace_id": format!("{trace:032x}"), "span_id": "1", "service": service, "operation": operation,
-        "started_at": Clock::system().now().to_string(), "duration_ms": duration_ms})
+        "started_at": held().to_string(), "duration_ms": duration_ms})
 }
 
 /// Pulls a lever; it must move.

@@ -80,6 +80,13 @@ async fn what_is_not_served_is_unimplemented_and_junk_is_invalid() {
         let (status, message) = ask(export, body.clone()).await;
         assert_eq!(status, "3", "{body:?}: {message}");
     }
+    let request = http2.post(format!("http://{}{export}", server.grpc_address())).body(vec![0; 5]);
+    let answer = request.header("content-type", "application/grpc").header("grpc-encoding", "br").send().await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "12", "its compression is not understood");
+    assert!(answer.headers()["grpc-accept-encoding"].to_str().unwrap().contains("gzip"));
+    let request = http2.post(format!("http://{}{export}", server.grpc_address())).body(vec![0; 5]);
+    let answer = request.header("content-type", "application/grpc+json").send().await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "12");
     assert_eq!(ask(export, vec![0; 5]).await.0, "", "an empty message is a success, told in the trailers");
     server.stop().await;
 }

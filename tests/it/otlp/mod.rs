@@ -1,7 +1,9 @@
 //! OTLP and Zipkin on the wire: what each status promises, in the words that their clients understand, and real clients.
 
+mod clients;
 mod grpc;
 mod http;
+mod recorded;
 mod sdk;
 mod zipkin;
 

@@ -42,6 +42,9 @@ pub async fn ask_all(stores: &Stores, traffic: &Traffic, dice: &mut Dice) {
                 execution_traces(stores, &tenant, execution, limit).await;
             }
         }
+        for limit in [0, 1, 3, ALL] {
+            services(stores, &tenant, limit).await;
+        }
         for query in single_filters(traffic) {
             search(stores, &tenant, query).await;
         }
@@ -91,6 +94,14 @@ async fn execution_traces(stores: &Stores, tenant: &TenantId, execution: &str, l
         found.push((name, store.traces.traces_of_execution(tenant, execution, limit).await.unwrap().answer()));
     }
     compare(&format!("traces of execution {execution:?} of {tenant}, limit {limit}"), &found);
+}
+
+async fn services(stores: &Stores, tenant: &TenantId, traces: usize) {
+    let mut found = Vec::new();
+    for (name, store) in stores.each() {
+        found.push((name, store.traces.services(tenant, traces).await.unwrap().answer()));
+    }
+    compare(&format!("services of {traces} traces of {tenant}"), &found);
 }
 
 async fn found(store: &Store, tenant: &TenantId, query: &TraceQuery) -> Page<TraceRollup> {
@@ -168,6 +179,7 @@ fn single_filters(traffic: &Traffic) -> Vec<TraceQuery> {
     let text = |text: &&str| Some((*text).to_owned());
     let mut queries = vec![all()];
     queries.extend(SERVICES.iter().map(|service| TraceQuery { service: text(service), ..all() }));
+    queries.extend(SERVICES.iter().map(|service| TraceQuery { service: text(service), or_unsettled: true, ..all() }));
     queries.extend(EXECUTIONS.iter().map(|id| TraceQuery { execution_id: text(id), ..all() }));
     queries.extend(JOBS.iter().map(|id| TraceQuery { job_id: text(id), ..all() }));
     queries.extend(Outcome::ALL.iter().map(|status| TraceQuery { status: Some(*status), ..all() }));
@@ -196,6 +208,7 @@ fn any_query(traffic: &Traffic, dice: &mut Dice) -> TraceQuery {
     TraceQuery {
         trace_id: None,
         service,
+        or_unsettled: dice.one_in(2),
         status: dice.one_in(3).then(|| Outcome::ALL[dice.below(Outcome::ALL.len() as u64) as usize]),
         execution_id,
         job_id,

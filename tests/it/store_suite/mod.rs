@@ -61,6 +61,8 @@ macro_rules! run {
                 searching::an_open_trace_that_is_silent_reads_as_abandoned,
                 searching::a_trace_is_abandoned_by_its_spans_and_not_by_an_old_rollup,
                 searching::every_filter_holds_alone_and_with_others,
+                searching::services_are_those_of_the_newest_traces,
+                searching::a_trace_that_is_not_settled_may_be_of_any_service,
                 searching::pages_hold_every_trace_once,
                 searching::an_execution_has_all_its_traces_newest_first,
                 rollups::a_rollup_is_read_back,

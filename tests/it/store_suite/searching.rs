@@ -7,6 +7,7 @@ use tracefall::model::ids::TraceId;
 use tracefall::model::rollup::TraceRollup;
 use tracefall::model::search::{Page, TraceQuery};
 use tracefall::model::span::{Field, Outcome, Span};
+use tracefall::model::tenant::TenantId;
 use tracefall::model::time::UnixNanos;
 use tracefall::store::Store;
 
@@ -167,6 +168,7 @@ pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
         (service("b"), &[]),
         (service("Router"), &[]),
         (service("%"), &[]),
+        (service("\0"), &[]),
         (status(Outcome::Failed), &[3]),
         (status(Outcome::Completed), &[2]),
         (status(Outcome::Running), &[4, 1]),
@@ -185,6 +187,40 @@ pub async fn every_filter_holds_alone_and_with_others(store: &Store) {
     ] {
         assert_eq!(found(store, query.clone()).await, ids(traces), "{query:?}");
     }
+}
+
+pub async fn services_are_those_of_the_newest_traces(store: &Store) {
+    assert_eq!(store.traces.services(&tenant(), 100).await.unwrap(), Vec::<String>::new());
+    let at = |trace: u64| NOW.plus(trace as i64 * SECOND);
+    write(store, (1..=4).map(|trace| whole(trace, 1, at(trace)))).await;
+    let named = |trace, names: &[&str]| {
+        let services = names.iter().map(|name| (*name).to_owned()).collect();
+        (tenant(), Touch(1), TraceRollup { services, ..rollup(trace, at(trace)) })
+    };
+    let settled = [named(1, &["old"]), named(2, &["a\",\"b", "rünner/x"]), named(3, &["rünner/x", "web"])];
+    store.rollups.write_rollups(&settled).await.unwrap();
+    let services = |traces| async move { store.traces.services(&tenant(), traces).await.unwrap() };
+    assert_eq!(services(100).await, ["a\",\"b", "old", "rünner/x", "web"]);
+    assert_eq!(services(3).await, ["a\",\"b", "rünner/x", "web"]);
+    assert_eq!(services(1).await, Vec::<String>::new(), "the newest is not settled yet");
+    assert_eq!(store.traces.services(&TenantId::new("other"), 100).await.unwrap(), Vec::<String>::new());
+}
+
+pub async fn a_trace_that_is_not_settled_may_be_of_any_service(store: &Store) {
+    write(store, (1..=3).map(|trace| whole(trace, 1, NOW.plus(trace as i64)))).await;
+    let named = |trace: u64, name: &str| {
+        let services = vec![name.to_owned()];
+        (tenant(), Touch(1), TraceRollup { services, ..rollup(trace, NOW.plus(trace as i64)) })
+    };
+    store.rollups.write_rollups(&[named(1, "web"), named(2, "shop")]).await.unwrap();
+    let of = |service: &str, or_unsettled| {
+        let query = TraceQuery { service: Some(service.into()), or_unsettled, ..TraceQuery::default() };
+        async move { found(store, query).await }
+    };
+    assert_eq!(of("web", false).await, [trace_id(1)]);
+    assert_eq!(of("web", true).await, [trace_id(3), trace_id(1)]);
+    write(store, [whole(2, 2, NOW.plus(9))]).await;
+    assert_eq!(of("web", true).await, [trace_id(3), trace_id(2), trace_id(1)], "a late span may be of any service");
 }
 
 pub async fn pages_hold_every_trace_once(store: &Store) {

@@ -319,6 +319,16 @@ impl TraceReader for Opened {
         })
     }
 
+    async fn services(&self, tenant: &TenantId, traces: usize) -> Result<Vec<String>> {
+        self.ask("list services", |events| {
+            let newest = newest_first(events, tenant).into_iter().take(traces);
+            let mut services: Vec<String> = newest.flat_map(|(row, _)| row.rollup.services).collect();
+            services.sort();
+            services.dedup();
+            services
+        })
+    }
+
     async fn search_traces(&self, tenant: &TenantId, query: &TraceQuery) -> Result<Page<TraceRollup>> {
         self.ask("search traces", |events| {
             let mut found = Vec::new();
@@ -331,7 +341,9 @@ impl TraceReader for Opened {
                     wanted.as_ref().is_none_or(|wanted| carries(&row, &spans, field, wanted))
                 };
                 let wanted = query.trace_id.is_none_or(|wanted| wanted == place.trace_id)
-                    && query.service.as_ref().is_none_or(|service| listed.services.contains(service))
+                    && query.service.as_ref().is_none_or(|service| {
+                        listed.services.contains(service) || query.or_unsettled && row.settled < row.touched
+                    })
                     && query.status.is_none_or(|status| listed.status == status)
                     && is(Field::ExecutionId, &query.execution_id)
                     && is(Field::JobId, &query.job_id)

@@ -121,6 +121,31 @@ async fn a_letter_tried_again_is_merged_with_what_came_since_and_a_second_copy_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn letters_kept_before_a_rule_are_shown_and_stored_without_secrets() {
+    let secret = format!("{}-{}", "sk", "0123456789abcdefABCDEF0123456789");
+    for site in Site::each("letters_secret").await {
+        post(&site, json!([with_job(1, 1, "first")])).await;
+        let (_, made, gone) = RULES[0];
+        site.sql(made[0], made[1]);
+        assert_eq!(post(&site, json!([with_job(2, 2, "b")])).await, 1);
+        // As it was kept before there were rules.
+        let before = format!(
+            "UPDATE @dead_letters SET body = replace(body, '\"work\"', '\"work {secret}\"'), reason = 'Key {secret}'"
+        );
+        site.sql(&before.replace('@', ""), &before.replace('@', "tracefall."));
+        for command in [&["dead-letters", "list"][..], &["dead-letters", "list", "--json"]] {
+            let (ok, told) = site.command(command).await;
+            assert!(ok && told.contains("work [redacted]") && told.contains("Key [redacted]"), "{told}");
+            assert!(!told.contains(&secret), "{told}");
+        }
+        site.sql(gone[0], gone[1]);
+        assert_eq!(site.answer(&["dead-letters", "retry", "--all", "--json"]).await["stored"], 1);
+        let read = site.server.read(&format!("/v1/traces/{:032x}", 2)).await;
+        assert_eq!(read["spans"][0]["operation"], "work [redacted]");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn letters_are_thrown_away_only_when_that_is_said_twice() {
     for site in Site::each("letters_purge").await {
         post(&site, json!([with_job(1, 1, "first")])).await;

@@ -359,10 +359,19 @@ fn a_self_parent_is_the_readers_business() {
 #[test]
 fn a_span_of_very_many_members_is_read_in_linear_time() {
     let many: Vec<String> = (0..100_000).map(|index| format!("\"k{index}\":{index}")).collect();
-    let span = span(&format!(
+    let body = object(&format!(
         r#"{},"metadata":{{{}}},"tags":{{"k1":"x","k2":"y"}}"#,
         many[..50_000].join(","),
         many.join(",")
     ));
-    assert_eq!(span.attributes.entries().len(), 100_002);
+    let all = Limits { max_items: 1_000_000, ..Limits::default() };
+    let decoded = decode_with(body.as_bytes(), Framing::Json, &all, &Carried::default()).unwrap();
+    assert_eq!(decoded.spans[0].attributes.entries().len(), 100_002);
+    // By default so many are refused.
+    let rejected = decode(&body).unwrap().rejected;
+    assert!(
+        rejected[0].reason.ends_with("is one more attribute than 10000 (limit max_items)"),
+        "{}",
+        rejected[0].reason
+    );
 }

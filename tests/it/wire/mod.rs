@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod fixtures;
+mod jaeger;
 mod otlp;
 mod roundtrip;
 mod shapes;

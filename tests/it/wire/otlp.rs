@@ -490,6 +490,66 @@ fn limits_hold() {
 }
 
 #[test]
+fn what_is_more_than_a_span_may_have_is_counted_as_dropped() {
+    let few = Limits { max_items: 2, ..Limits::default() };
+    let pairs = |count: usize| (0..count).map(|index| key_value(format!("k{index}"), None)).collect::<Vec<_>>();
+    let event = |at| Event { time_unix_nano: at, name: "e".into(), attributes: pairs(3), dropped_attributes_count: 5 };
+    let link = Link { trace_id: vec![1; 16], span_id: vec![1; 8], ..Link::default() };
+    let span = Sent {
+        trace_id: vec![1; 16],
+        span_id: vec![1; 8],
+        attributes: pairs(4),
+        dropped_attributes_count: 10,
+        events: (1..=5).map(event).collect(),
+        links: vec![link; 3],
+        ..Sent::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let request =
+        ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] };
+    let binary = decode_within(&request.encode_to_vec(), Encoding::Protobuf, &few).unwrap();
+    let text = decode_within(&serde_json::to_vec(&request).unwrap(), Encoding::Json, &few).unwrap();
+    assert_eq!(binary.spans, text.spans);
+    let span = &binary.spans[0];
+    assert_eq!((span.dropped_attributes(), span.dropped_events(), span.dropped_links()), (Some(12), Some(3), Some(1)));
+    assert_eq!(span.events()[0].dropped_attributes, 6);
+
+    // Two bytes a event, a hundred in memory.
+    let crowd =
+        Sent { trace_id: vec![1; 16], span_id: vec![1; 8], events: vec![Event::default(); 900], ..Sent::default() };
+    let crowd = Sent { events: crowd.events.iter().enumerate().map(|(at, _)| event(at as u64)).collect(), ..crowd };
+    let scope_spans = vec![ScopeSpans { spans: vec![crowd; 3], ..ScopeSpans::default() }];
+    let request =
+        ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] };
+    let small = Limits { max_spans: 100, ..Limits::default() };
+    let refused = decode_within(&request.encode_to_vec(), Encoding::Protobuf, &small);
+    assert_eq!(refused.unwrap_err(), DecodeError::TooManyItems { limit: 1_000 });
+}
+
+#[test]
+fn a_broken_resource_costs_its_own_spans_only() {
+    let envelope = |value: &str, id: u8| {
+        format!(
+            r#"{{"resource":{{"attributes":[{{"key":"service.name","value":{value}}}]}},"scopeSpans":[{{"spans":[
+            {{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b{id}"}}]}}]}}"#
+        )
+    };
+    let good = r#"{"stringValue":"s"}"#;
+    for bad in [r#"{"stringValue":"\ud800"}"#, r#"{"intValue":"many"}"#, r#"{"stringValue":5}"#] {
+        let body = [envelope(good, 1), envelope(bad, 2), envelope(good, 3)].join(",");
+        let decoded = json(&format!(r#"{{"resourceSpans":[{body}]}}"#));
+        assert_eq!((decoded.spans.len(), decoded.rejected.len()), (2, 1), "{bad}");
+        assert_eq!(decoded.rejected[0].index, 1);
+    }
+}
+
+#[test]
+fn an_unknown_member_of_a_value_is_ignored() {
+    let span = one(r#""attributes":[{"key":"a","value":{"stringValue":"x","type":"y","future":{"e":1}}}]"#);
+    assert_eq!(span.attributes.as_json(), r#"{"a":"x"}"#);
+}
+
+#[test]
 fn a_text_that_is_no_utf8_costs_its_span_only() {
     let named = |name: &str| Sent { trace_id: vec![1; 16], span_id: vec![1; 8], name: name.into(), ..Sent::default() };
     let scope_spans = vec![ScopeSpans { spans: vec![named("good"), named("bad!")], ..ScopeSpans::default() }];

@@ -100,7 +100,7 @@ fn times() -> impl Strategy<Value = (Option<UnixNanos>, Option<End>)> {
 
 prop_compose! {
     /// A span as any one record may tell it.
-    fn spans()(
+    pub fn spans()(
         ids in (trace_ids(), span_ids(), proptest::option::of(span_ids())),
         (started_at, end) in times(),
         status in proptest::sample::select(Status::ALL),
