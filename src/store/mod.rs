@@ -194,8 +194,15 @@ pub trait TraceReader: Send + Sync {
 pub struct Touch {
     /// How often it had been written to.
     pub times: i64,
-    /// When it was first heard of: one that was deleted and began anew is another one.
+    /// When it was first heard of, in whole microseconds, which every store keeps: one that was deleted and began anew is
+    /// another one.
     pub since: UnixNanos,
+}
+
+impl Touch {
+    pub fn new(times: i64, created_at: UnixNanos) -> Self {
+        Self { times, since: UnixNanos::new(created_at.as_u64() / 1_000 * 1_000) }
+    }
 }
 
 /// What roll-ups are computed from.

@@ -135,7 +135,7 @@ pub(super) async fn sought(
         let mut cells = Reader::new(row, &COLUMNS, doing);
         let tenant = TenantId::new(cells.required_text()?);
         let trace_id = cells.trace_id()?;
-        let touch = Touch { times: cells.required_int()?, since: cells.required_instant()? };
+        let touch = Touch::new(cells.required_int()?, cells.required_instant()?);
         let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
         Ok(Sought { tenant, trace_id, touch, days, keeping: cells.keeping()? })
     };

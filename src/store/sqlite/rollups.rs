@@ -108,7 +108,7 @@ async fn known(connection: &mut SqliteConnection, traces: &[(TenantId, TraceId)]
             Reader::new(row, &["tenant", "trace_id", "touched", "created_at", "first_day", "last_day"], SETTLING);
         let tenant = TenantId::new(cells.required_text()?);
         let trace_id = cells.trace_id()?;
-        let touch = Touch { times: cells.required_int()?, since: cells.required_instant()? };
+        let touch = Touch::new(cells.required_int()?, cells.required_instant()?);
         let days = cells.day()?.zip(cells.day()?).map(|(first, last)| first..=last);
         Ok(Known { tenant, trace_id, touch, days })
     };
@@ -171,7 +171,7 @@ fn upsert(rows: usize) -> String {
     format!(
         "INSERT INTO traces ({}, tenant, touched, settled, created_at) SELECT * FROM (VALUES {}) \
          WHERE EXISTS (SELECT 1 FROM traces WHERE trace_id = column1 AND tenant = column{}) ON CONFLICT (trace_id, tenant) DO UPDATE SET {} \
-         WHERE excluded.created_at = traces.created_at AND excluded.settled BETWEEN traces.settled AND traces.touched AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
+         WHERE excluded.created_at / 1000 = traces.created_at / 1000 AND excluded.settled BETWEEN traces.settled AND traces.touched AND NOT traces.spans_partial AND traces.spans_expired_at IS NULL",
         ROLLUP.join(", "),
         placeholders(ROLLUP.len() + 4, rows),
         ROLLUP.len() + 1,

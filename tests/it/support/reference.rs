@@ -174,11 +174,11 @@ impl Row {
     }
 
     fn touch_now(&self) -> Touch {
-        Touch { times: self.touched, since: self.created_at }
+        Touch::new(self.touched, self.created_at)
     }
 
     fn settle(&mut self, touch: Touch, rollup: &TraceRollup) {
-        if touch.since != self.created_at || !(self.settled..=self.touched).contains(&touch.times) {
+        if touch.since != self.touch_now().since || !(self.settled..=self.touched).contains(&touch.times) {
             return;
         }
         self.settled = touch.times;
