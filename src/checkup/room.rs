@@ -11,8 +11,9 @@ const GROWTH_DAYS: usize = 7;
 const FULL_IN_FAIL_DAYS: f64 = 7.0;
 const DISK_WARN_PERCENT: u64 = 10;
 const DISK_FAIL_PERCENT: u64 = 3;
-/// Where so much is free, a percentage says nothing.
+/// Where so much is free, a percentage says nothing; and where this much is, nothing stops yet.
 const DISK_PLENTY_BYTES: u64 = 50_000_000_000;
+const DISK_FAIL_BYTES: u64 = 2_000_000_000;
 /// Indexes over their table.
 const INDEX_RATIO: f64 = 2.0;
 /// Smaller indexes are not worth a word: those of a small table are always larger than it.
@@ -157,8 +158,8 @@ pub(super) fn disk(check: &'static str, space: &Known<Space>, path: &str) -> Fin
             let percent = free_bytes.saturating_mul(100) / (*total_bytes).max(1);
             let state = match percent {
                 _ if *free_bytes >= DISK_PLENTY_BYTES => State::Ok,
-                0..DISK_FAIL_PERCENT => State::Fail,
-                DISK_FAIL_PERCENT..DISK_WARN_PERCENT => State::Warn,
+                0..DISK_FAIL_PERCENT if *free_bytes < DISK_FAIL_BYTES => State::Fail,
+                0..DISK_WARN_PERCENT => State::Warn,
                 _ => State::Ok,
             };
             let (free, total) = (human_bytes(*free_bytes as f64), human_bytes(*total_bytes as f64));

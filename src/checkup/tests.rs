@@ -97,6 +97,7 @@ fn disks_are_judged_by_their_share_unless_there_is_plenty() {
         (99, 1_000, State::Warn),
         (29, 1_000, State::Fail),
         (0, 0, State::Fail),
+        (5_000_000_000, 252_000_000_000, State::Warn),
         (60_000_000_000, 10_000_000_000_000, State::Ok),
     ] {
         let report = judge(&sqlite(Err("?".into()), Ok(Space { free_bytes, total_bytes })), &Settings::default());
