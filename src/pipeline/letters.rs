@@ -231,8 +231,8 @@ mod tests {
             }
         }
 
-        async fn write_dead_letters(&self, letters: &[DeadLetter]) -> Result<()> {
-            self.0.write_dead_letters(letters).await
+        async fn write_dead_letters(&self, letters: &[DeadLetter], heard_at: UnixNanos) -> Result<()> {
+            self.0.write_dead_letters(letters, heard_at).await
         }
     }
 
@@ -257,7 +257,8 @@ mod tests {
                 refused_at: UnixNanos::new(1_767_607_200_000_000_000),
             }
         };
-        store.spans.write_dead_letters(&letters.iter().map(letter).collect::<Vec<_>>()).await.unwrap();
+        let letters: Vec<DeadLetter> = letters.iter().map(letter).collect();
+        store.spans.write_dead_letters(&letters, UnixNanos::new(1_767_607_200_000_000_000)).await.unwrap();
         store
     }
 

@@ -195,7 +195,7 @@ pub async fn services_are_those_of_the_newest_traces(store: &Store) {
     write(store, (1..=4).map(|trace| whole(trace, 1, at(trace)))).await;
     let named = |trace, names: &[&str]| {
         let services = names.iter().map(|name| (*name).to_owned()).collect();
-        (tenant(), Touch(1), TraceRollup { services, ..rollup(trace, at(trace)) })
+        (tenant(), super::records::FIRST, TraceRollup { services, ..rollup(trace, at(trace)) })
     };
     let settled = [named(1, &["old"]), named(2, &["a\",\"b", "rünner/x"]), named(3, &["rünner/x", "web"])];
     store.rollups.write_rollups(&settled).await.unwrap();
@@ -210,7 +210,7 @@ pub async fn a_trace_that_is_not_settled_may_be_of_any_service(store: &Store) {
     write(store, (1..=3).map(|trace| whole(trace, 1, NOW.plus(trace as i64)))).await;
     let named = |trace: u64, name: &str| {
         let services = vec![name.to_owned()];
-        (tenant(), Touch(1), TraceRollup { services, ..rollup(trace, NOW.plus(trace as i64)) })
+        (tenant(), super::records::FIRST, TraceRollup { services, ..rollup(trace, NOW.plus(trace as i64)) })
     };
     store.rollups.write_rollups(&[named(1, "web"), named(2, "shop")]).await.unwrap();
     let of = |service: &str, or_unsettled| {
