@@ -167,7 +167,11 @@ async fn with_a_service_name_and_nothing_else_the_spans_arrive() {
     check(&server, &python_sdk(), python(&installed, &["trace.py", "http"])).await;
     check(&server, &python_sdk(), python(&installed, &["trace.py", "grpc"])).await;
     check(&server, &node_sdk(), node(&installed, server.folder.path(), "trace.mjs")).await;
-    let waterfall = server.draw("/v1/traces?service=shop").await;
-    assert!(waterfall.contains("parent"), "{waterfall}");
+    // By service a trace is found once it is settled.
+    server
+        .read_until("/v1/traces?service=shop", |list| list["traces"].as_array().is_some_and(|list| list.len() == 3))
+        .await;
+    let drawn = server.draw("/v1/traces?service=shop").await;
+    assert!(drawn.contains("parent"), "{drawn}");
     server.stop().await;
 }
