@@ -2,9 +2,8 @@
 //! import` and every receiver of OTLP take.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use flate2::Compression;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use super::CliError;
 use super::client::Server;
+use super::terminal::{self, Progress};
 
 #[derive(Debug, Clone, Args)]
 pub struct Export {
@@ -39,7 +39,6 @@ pub struct Export {
 /// Traces of one page of the list, and those that are read at a time.
 const PAGE: u32 = 500;
 const AT_A_TIME: usize = 4;
-const TOLD_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Deserialize)]
 struct Page {
@@ -60,7 +59,7 @@ impl Export {
             filters.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value))).collect();
         query.push(("limit", PAGE.to_string()));
         let (mut traces, mut cut) = (0u64, 0u64);
-        let (mut told, begun) = (Instant::now(), Instant::now());
+        let mut progress = Progress::new();
         let mut cursor: Option<String> = None;
         loop {
             let mut asked = query.clone();
@@ -78,12 +77,8 @@ impl Export {
                 cut += u64::from(truncated);
                 out.line(&text)?;
                 traces += 1;
-                if told.elapsed() >= TOLD_EVERY && io::stderr().is_terminal() {
-                    told = Instant::now();
-                    let rate = traces as f64 / begun.elapsed().as_secs_f64();
-                    // Nobody may be reading it.
-                    let _ = write!(io::stderr(), "\r\x1b[K{traces} traces, {rate:.0} a second");
-                }
+                progress
+                    .tell(false, |elapsed| format!("{traces} traces, {:.0} a second", terminal::rate(traces, elapsed)));
             }
             cursor = page.next;
             if cursor.is_none() {
@@ -91,9 +86,7 @@ impl Export {
             }
         }
         out.end()?;
-        if io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
-        }
+        progress.end();
         match &self.output {
             Some(file) => eprintln!("{traces} traces in {}", file.display()),
             None => eprintln!("{traces} traces"),

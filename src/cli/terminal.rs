@@ -1,6 +1,7 @@
 //! How a command writes: as wide as the terminal, in colour only on one.
 
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -45,6 +46,49 @@ impl Look {
         };
         Style { width, color }
     }
+}
+
+/// Progress on standard error: one line written over and over on a terminal, else a line now and then.
+pub struct Progress {
+    begun: Instant,
+    told: Option<Instant>,
+    terminal: bool,
+}
+
+const ON_A_TERMINAL: Duration = Duration::from_millis(200);
+const ELSEWHERE: Duration = Duration::from_secs(5);
+
+impl Progress {
+    pub fn new() -> Self {
+        Self { begun: Instant::now(), told: None, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Tells what `line` makes of the time since the beginning, if it is time for it, or `at_once`.
+    pub fn tell(&mut self, at_once: bool, line: impl FnOnce(Duration) -> String) {
+        let every = if self.terminal { ON_A_TERMINAL } else { ELSEWHERE };
+        if self.told.unwrap_or(self.begun).elapsed() < every && !at_once {
+            return;
+        }
+        self.told = Some(Instant::now());
+        let line = line(self.begun.elapsed());
+        // Nobody may be reading it.
+        let _ = match self.terminal {
+            true => write!(std::io::stderr(), "\r\x1b[K{line}"),
+            false => writeln!(std::io::stderr(), "{line}"),
+        };
+    }
+
+    /// Leaves the line.
+    pub fn end(&self) {
+        if self.terminal && self.told.is_some() {
+            eprintln!();
+        }
+    }
+}
+
+/// How many in a second.
+pub fn rate(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64().max(0.001)
 }
 
 /// Writes `text` to standard output. A reader that went away (`| head`) is no error.

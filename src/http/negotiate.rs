@@ -3,7 +3,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,11 +21,22 @@ pub fn wants_text(headers: &HeaderMap) -> bool {
     }
 }
 
+/// Says of an answer whose form has no place for it what it leaves out. A cut that no header can carry is told as `true`.
+pub fn truncated(cut: Option<&str>, mut response: Response) -> Response {
+    if let Some(cut) = cut {
+        let said = HeaderValue::from_str(cut).unwrap_or(HeaderValue::from_static("true"));
+        response.headers_mut().insert(TRUNCATED, said);
+    }
+    response
+}
+
+const TRUNCATED: HeaderName = HeaderName::from_static("x-tracefall-truncated");
+
 /// `answer` as JSON, or as what `draw` makes of it.
 pub fn answer<T: Serialize>(headers: &HeaderMap, answer: &T, draw: impl FnOnce(&T) -> String) -> Response {
     let mut response =
         if wants_text(headers) { draw(answer).into_response() } else { axum::Json(answer).into_response() };
-    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::sniff::{self, Format};
 use super::table::Manner;
 use crate::cli::CliError;
 use crate::cli::client::{ClientError, Posted, Poster, Server};
-use crate::cli::terminal::print;
+use crate::cli::terminal::{self, Progress, print};
 use crate::clock::Clock;
 use crate::model::limits::Limits;
 use crate::model::span::Span;
@@ -59,7 +59,7 @@ pub(super) async fn run(files: &[PathBuf], server: &Server, limits: &Limits, man
         true => None,
         false => Some(server.poster(true)?),
     };
-    let mut import = Import { poster, limits, clock: Clock::system(), tally: Tally::default(), meter: Meter::new() };
+    let mut import = Import { poster, limits, clock: Clock::system(), tally: Tally::default(), meter: Progress::new() };
     let mut done = Ok(());
     for path in files {
         done = import.file(path).await;
@@ -120,7 +120,7 @@ struct Import {
     limits: Limits,
     clock: Clock,
     tally: Tally,
-    meter: Meter,
+    meter: Progress,
 }
 
 impl Import {
@@ -207,9 +207,14 @@ impl Import {
         Ok(())
     }
 
+    fn tell(&mut self) {
+        let spans = self.tally.spans;
+        self.meter.tell(false, |elapsed| format!("{spans} spans, {:.0} a second", terminal::rate(spans, elapsed)));
+    }
+
     async fn post(&mut self, lines: String) -> Result<(), CliError> {
         let Some(poster) = &self.poster else {
-            self.meter.tell(&self.tally);
+            self.tell();
             return Ok(());
         };
         let begun = Instant::now();
@@ -225,7 +230,7 @@ impl Import {
                     for rejected in taken.rejected {
                         self.tally.reject(rejected.reason);
                     }
-                    self.meter.tell(&self.tally);
+                    self.tell();
                     return Ok(());
                 }
                 Posted::Later(_) if begun.elapsed() > PATIENCE => {
@@ -250,41 +255,4 @@ fn write_line(span: &Span, lines: &mut String) {
 fn is_lines(document: &[u8]) -> bool {
     let first = document.split(|byte| *byte == b'\n').next().unwrap_or_default();
     serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok()
-}
-
-/// Tells of the progress on standard error: in one line on a terminal, else in a line now and then.
-struct Meter {
-    begun: Instant,
-    told: Option<Instant>,
-    terminal: bool,
-}
-
-const ON_A_TERMINAL: Duration = Duration::from_millis(200);
-const ELSEWHERE: Duration = Duration::from_secs(5);
-
-impl Meter {
-    fn new() -> Self {
-        Self { begun: Instant::now(), told: None, terminal: io::stderr().is_terminal() }
-    }
-
-    fn tell(&mut self, tally: &Tally) {
-        let every = if self.terminal { ON_A_TERMINAL } else { ELSEWHERE };
-        if self.told.unwrap_or(self.begun).elapsed() < every {
-            return;
-        }
-        self.told = Some(Instant::now());
-        let rate = tally.spans as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        let line = format!("{} spans, {rate:.0} a second", tally.spans);
-        // Nobody may be reading it.
-        let _ = match self.terminal {
-            true => write!(io::stderr(), "\r\x1b[K{line}"),
-            false => writeln!(io::stderr(), "{line}"),
-        };
-    }
-
-    fn end(&self) {
-        if self.terminal && self.told.is_some() {
-            eprintln!();
-        }
-    }
 }

@@ -1,13 +1,12 @@
 //! `tracefall import --from-table`: the rows that a program wrote into a table by itself, as spans of the store.
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::CliError;
-use crate::cli::terminal::print;
+use crate::cli::terminal::{self, print};
 use crate::clock::Clock;
 use crate::model::tenant::TenantId;
 use crate::pipeline::import::{self, Plan, Progress, Report};
@@ -75,15 +74,18 @@ impl FromTable {
             attempts: ATTEMPTS,
             keep_from: keep_by(&settings.retention, Clock::system().now()).completed,
         };
-        let mut meter = Meter::new();
-        let mut tell = |progress: Progress<'_>| meter.tell(progress);
+        let (mut meter, mut has_read) = (terminal::Progress::new(), false);
+        let mut tell = |progress: Progress<'_>| {
+            has_read |= progress.report.rows > 0;
+            meter.tell(progress.settling, |elapsed| line(progress, elapsed));
+        };
         let done = import::run(&table, store.as_ref(), &plan, &Clock::system(), &mut tell).await;
         meter.end();
         table.close().await;
         if let Some(store) = &store {
             store.maintenance.close().await;
         }
-        let can_go_on = store.is_some() && meter.has_read;
+        let can_go_on = store.is_some() && has_read;
         let report = done.map_err(|error| CliError::Import { can_go_on: can_go_on && error.is_passing(), error })?;
         let text = match manner.json {
             true => serde_json::to_string_pretty(&report).map_err(std::io::Error::other)?,
@@ -175,49 +177,10 @@ fn warnings(facts: &Facts) -> Vec<String> {
     warnings
 }
 
-/// Tells of the progress on standard error: in one line on a terminal, else in a line now and then.
-struct Meter {
-    begun: Instant,
-    told: Option<Instant>,
-    terminal: bool,
-    has_read: bool,
-}
-
-const ON_A_TERMINAL: Duration = Duration::from_millis(200);
-const ELSEWHERE: Duration = Duration::from_secs(5);
-
-impl Meter {
-    fn new() -> Self {
-        Self { begun: Instant::now(), told: None, terminal: std::io::stderr().is_terminal(), has_read: false }
-    }
-
-    fn tell(&mut self, progress: Progress<'_>) {
-        self.has_read |= progress.report.rows > 0;
-        let every = if self.terminal { ON_A_TERMINAL } else { ELSEWHERE };
-        if self.told.unwrap_or(self.begun).elapsed() < every && !progress.settling {
-            return;
-        }
-        self.told = Some(Instant::now());
-        let line = line(progress, self.begun.elapsed());
-        // Nobody may be reading it.
-        let _ = match self.terminal {
-            true => write!(std::io::stderr(), "\r\x1b[K{line}"),
-            false => writeln!(std::io::stderr(), "{line}"),
-        };
-    }
-
-    /// Leaves the line.
-    fn end(&self) {
-        if self.terminal && self.told.is_some() {
-            eprintln!();
-        }
-    }
-}
-
 fn line(progress: Progress<'_>, elapsed: Duration) -> String {
     let report = progress.report;
     let done = report.rows_before + report.rows;
-    let rate = report.rows as f64 / elapsed.as_secs_f64().max(0.001);
+    let rate = terminal::rate(report.rows, elapsed);
     let mut line = match report.estimated_rows {
         Some(all) if all > 0 => format!("{done} of about {all} rows, {rate:.0} a second"),
         _ => format!("{done} rows, {rate:.0} a second"),

@@ -6,7 +6,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::ApiError;
-use crate::http::negotiate::Query;
+use crate::http::negotiate::{Query, truncated};
 use crate::http::path::Segment;
 use crate::http::refusal::Jaeger;
 use crate::model::ids::TraceId;
@@ -26,9 +26,6 @@ use crate::wire::jaeger::trace_id;
 
 /// Parameters, decoded, in their order.
 type Parameters = Query<Vec<(String, String)>>;
-
-/// Says what an answer leaves out.
-const TRUNCATED: HeaderName = HeaderName::from_static("x-tracefall-truncated");
 
 pub fn router() -> Router<Services> {
     Router::new()
@@ -207,7 +204,7 @@ pub async fn dependencies(
     let Bounded { answer, cut } = services.queries.dependencies(&caller.tenant, from, to).await?;
     found_something(&cut, answer.is_empty())?;
     // Grafana shows nothing of an answer with errors, and a part of the graph is worth seeing.
-    Ok(truncated(cut, envelope(Bounded { answer, cut: None })))
+    Ok(truncated(cut.as_deref(), envelope(Bounded { answer, cut: None })))
 }
 
 /// The names of the services.
@@ -233,7 +230,7 @@ pub async fn v3_operations(
     let one = |name| question::one(&parameters, name);
     let found = services.queries.operations(&caller.tenant, one("service")).await?;
     let Bounded { answer, cut } = of_kind(found, one("spanKind").or(one("span_kind")));
-    Ok(truncated(cut, axum::Json(Operations { operations: answer }).into_response()))
+    Ok(truncated(cut.as_deref(), axum::Json(Operations { operations: answer }).into_response()))
 }
 
 /// Searches traces, in OTLP's JSON. Each parameter also in snake_case.
@@ -263,7 +260,7 @@ pub async fn v3_search(
     let found = services.queries.v3_search(&caller.tenant, &v3_query(&parameters)?).await?;
     found_something(&found.cut, found.answer.is_none())?;
     let traces = found.answer.ok_or_else(|| ApiError::not_found("No traces found"))?;
-    Ok(truncated(found.cut, json(traces)))
+    Ok(truncated(found.cut.as_deref(), json(traces)))
 }
 
 /// One trace, in OTLP's JSON.
@@ -283,7 +280,7 @@ pub async fn v3_trace(
 ) -> Result<Response, ApiError> {
     let Bounded { answer, cut } = services.queries.v3_trace(&caller.tenant, read_id(&text)?).await?;
     match answer {
-        Asked::Found(trace) => Ok(truncated(cut, json(trace))),
+        Asked::Found(trace) => Ok(truncated(cut.as_deref(), json(trace))),
         Asked::Expired => Err(ApiError::not_found(not_found(&Asked::Expired).msg)),
         Asked::Unknown | Asked::LeftOut => Err(ApiError::not_found("No traces found")),
     }
@@ -306,7 +303,7 @@ pub async fn v3_summaries(
 ) -> Result<Response, ApiError> {
     let Bounded { answer, cut } = services.queries.summaries(&caller.tenant, &v3_query(&parameters)?).await?;
     found_something(&cut, answer.is_empty())?;
-    Ok(truncated(cut, axum::Json(Summaries { summaries: answer }).into_response()))
+    Ok(truncated(cut.as_deref(), axum::Json(Summaries { summaries: answer }).into_response()))
 }
 
 /// What Jaeger's UI shows as not being there, and goes on.
@@ -357,14 +354,7 @@ fn envelope<T: Serialize>(Bounded { answer, cut }: Bounded<Vec<T>>) -> Response 
     const PARTIAL: u16 = StatusCode::PARTIAL_CONTENT.as_u16();
     let errors = cut.clone().map(|msg| vec![Jaeger { code: PARTIAL, msg, trace_id: None }]);
     let body = Envelope { total: answer.len(), data: answer, limit: 0, offset: 0, errors };
-    truncated(cut, axum::Json(body).into_response())
-}
-
-fn truncated(cut: Option<String>, mut response: Response) -> Response {
-    if let Some(said) = cut.and_then(|cut| HeaderValue::from_str(&cut).ok()) {
-        response.headers_mut().insert(TRUNCATED, said);
-    }
-    response
+    truncated(cut.as_deref(), axum::Json(body).into_response())
 }
 
 fn json(body: String) -> Response {

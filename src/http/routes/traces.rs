@@ -1,7 +1,7 @@
 //! `GET /v1/traces`, the list, and `GET /v1/traces/{trace_id}`, the spans of one.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -114,9 +114,6 @@ pub enum Format {
     Otlp,
 }
 
-/// Says of an answer that has no place for it that there is, or was, more.
-pub const TRUNCATED: HeaderName = HeaderName::from_static("x-tracefall-truncated");
-
 /// Every span of a trace, with all that is known of it.
 #[utoipa::path(
     get, path = "/v1/traces/{trace_id}", tag = "read",
@@ -141,11 +138,9 @@ pub async fn one(
         }
         Format::Otlp => {
             let trace = services.queries.trace_as_otlp(&caller.tenant, trace_id).await?.ok_or_else(unknown)?;
-            let mut response = ([(header::CONTENT_TYPE, "application/json")], trace.text).into_response();
-            if trace.truncated {
-                response.headers_mut().insert(TRUNCATED, HeaderValue::from_static("true"));
-            }
-            Ok(response)
+            let response = ([(header::CONTENT_TYPE, "application/json")], trace.text).into_response();
+            let cut = trace.truncated.then_some("the trace has, or had, more spans than these");
+            Ok(negotiate::truncated(cut, response))
         }
     }
 }

@@ -9,7 +9,7 @@
 //! point or an exponent, and an integer never does.
 //!
 //! Not kept: fields that this version of OTLP's schema does not name, entity references, the second of two equal events
-//! or links, all but the last of equal keys, and what a limit cuts (noted in `tracefall.truncated`).
+//! or links, all but the last of equal keys, and what a limit cuts (noted in `tracefall.truncated`, or counted as dropped).
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/>, opentelemetry-proto 1.11.
 

@@ -1,4 +1,4 @@
-"""Measures what a traced call costs its caller, and that nothing else changes. Prints one line of JSON for tests/it/clients.rs.
+"""Measures what a traced call costs its caller, and that nothing else changes. Prints one line of JSON for tests/it/recipes/mod.rs.
 
 python3 driver.py plain|modal CALLS MAX_SPANS
 

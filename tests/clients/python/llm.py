@@ -1,4 +1,4 @@
-"""Drives docs/clients/python/llm_workflow.py. Prints one line of JSON for tests/it/clients.rs."""
+"""Drives docs/clients/python/llm_workflow.py. Prints one line of JSON for tests/it/recipes/mod.rs."""
 
 import json
 import os

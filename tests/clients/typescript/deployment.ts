@@ -1,4 +1,4 @@
-/** Drives docs/clients/typescript/deployment.ts. Prints one line of JSON for tests/it/clients.rs. */
+/** Drives docs/clients/typescript/deployment.ts. Prints one line of JSON for tests/it/recipes/mod.rs. */
 import { Deployment, continueDeployment } from "../../../docs/clients/typescript/deployment.ts";
 import { configure, stats } from "../../../docs/clients/typescript/tracefall.ts";
 

@@ -1,5 +1,5 @@
 /**
- * Measures what a traced call costs its caller, and that nothing else changes. Prints one line of JSON for tests/it/clients.rs.
+ * Measures what a traced call costs its caller, and that nothing else changes. Prints one line of JSON for tests/it/recipes/mod.rs.
  *
  *     node driver.ts CALLS MAX_SPANS
  *

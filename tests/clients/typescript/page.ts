@@ -1,4 +1,4 @@
-/** A page that is left: as much of a browser as the client looks for. Prints what was sent, for tests/it/clients.rs. */
+/** A page that is left: as much of a browser as the client looks for. Prints what was sent, for tests/it/recipes/mod.rs. */
 
 // deno-lint-ignore no-explicit-any
 const host = globalThis as any;

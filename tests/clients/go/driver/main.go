@@ -1,5 +1,5 @@
 // Measures what a traced call costs its caller, and that nothing else changes. Prints one line of JSON for
-// tests/it/clients.rs.
+// tests/it/recipes/mod.rs.
 //
 //	driver CALLS MAX_SPANS
 //

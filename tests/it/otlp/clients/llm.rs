@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{configured, guarded, installed, node, openai, python, spans};
-use crate::clients::run;
+use crate::recipes::run;
 
 /// What the fake says that an answer took.
 fn assert_usage(span: &Value) {

@@ -14,8 +14,8 @@ use std::sync::Once;
 use serde_json::Value;
 use tracefall::settings::Secret;
 
-use crate::clients::{Ended, first_line};
 use crate::docs::blocks;
+use crate::recipes::{Ended, first_line};
 use crate::support::TestServer;
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients-otel");

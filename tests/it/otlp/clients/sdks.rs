@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tracefall::model::time::UnixNanos;
 
 use super::{configured, guarded, installed, node, python, spans};
-use crate::clients::run;
+use crate::recipes::run;
 use crate::support::TestServer;
 
 /// What is particular to a language's SDK.

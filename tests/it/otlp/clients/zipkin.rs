@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tracefall::model::time::UnixNanos;
 
 use super::{installed, node, python, spans};
-use crate::clients::run;
+use crate::recipes::run;
 use crate::support::TestServer;
 
 /// Zipkin's format has texts for attributes, microseconds for times, and no place for links and for the attributes of

@@ -24,6 +24,7 @@ const P99_US: f64 = 5_000.0;
 /// Spans that a client may hold while its server is away.
 const MAX_SPANS: u64 = 500;
 
+const HEALTHY: &str = "healthy";
 /// More than any program records.
 const ENOUGH: &str = "5000";
 
@@ -33,38 +34,53 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread")]
 async fn the_go_client_costs_its_caller_little_and_changes_nothing() {
     if let Some(program) = go("driver") {
-        harms_nobody("Go", &program.with(&[CALLS]), Duration::from_secs(3)).await;
+        harms_nobody("Go", &program.with(&[CALLS]), &Recipe::ends_within(3)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_client_costs_its_caller_little_and_changes_nothing() {
     if let Some(program) = python("driver.py") {
-        harms_nobody("Python", &program.with(&["plain", CALLS]), Duration::from_secs(3)).await;
+        harms_nobody("Python", &program.with(&["plain", CALLS]), &Recipe::ends_within(3)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_modal_recipe_costs_its_caller_little_and_its_exit_almost_nothing() {
     if let Some(program) = python("driver.py") {
-        harms_nobody("Modal", &program.with(&["modal", CALLS]), Duration::from_secs(1)).await;
+        let recipe = Recipe { sends_before_its_end: true, ..Recipe::ends_within(1) };
+        harms_nobody("Modal", &program.with(&["modal", CALLS]), &recipe).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_typescript_client_costs_its_caller_little_and_changes_nothing() {
     if let Some(program) = typescript("driver") {
-        harms_nobody("TypeScript", &program.with(&[CALLS]), Duration::from_secs(5)).await;
+        harms_nobody("TypeScript", &program.with(&[CALLS]), &Recipe::ends_within(5)).await;
     }
 }
 
-/// The program, given the most spans to hold, against every server; `exit` is how long it may take to end.
-async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
+/// What a client promises of the end of its program.
+struct Recipe {
+    /// How long the program may take to end.
+    exit: Duration,
+    /// That end may be too short for what is still to be sent: its spans are counted once it has sent them.
+    sends_before_its_end: bool,
+}
+
+impl Recipe {
+    fn ends_within(seconds: u64) -> Self {
+        Self { exit: Duration::from_secs(seconds), sends_before_its_end: false }
+    }
+}
+
+/// The program, given the most spans to hold, against every server.
+async fn harms_nobody(name: &str, program: &Program, recipe: &Recipe) {
     let _alone = ALONE.lock().await;
 
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), |_| {});
-    let told = quick_enough(name, "healthy", program, ENOUGH, &server.url(""), exit);
+    let told = quick_enough(name, HEALTHY, program, ENOUGH, &server.url(""), recipe);
     assert_eq!(told["dropped"], 0, "{told}");
     let spans = all_spans(&server, &told).await;
     assert!(spans.iter().all(|span| span["completed_at"].is_string()), "announced spans are completed");
@@ -74,7 +90,7 @@ async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
     for fault in [Fault::Refused, Fault::Silent, Fault::Unavailable] {
         let away = Away::start(fault, KEY);
         let limit = MAX_SPANS.to_string();
-        let told = quick_enough(name, &format!("{fault:?}"), program, &limit, &away.url(), exit);
+        let told = quick_enough(name, &format!("{fault:?}"), program, &limit, &away.url(), recipe);
         let count = |name: &str| told[name].as_u64().unwrap();
         assert!(count("most_queued") <= MAX_SPANS && count("queued") <= MAX_SPANS, "{told}");
         assert!(count("queued_bytes") <= 8 << 20, "{told}");
@@ -82,7 +98,7 @@ async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
         let (requests, with_key) = away.requests();
         assert_eq!(requests, with_key, "every request carries the key");
         assert_eq!(requests > 0, fault == Fault::Unavailable);
-        assert!(requests <= 3 * 5, "{requests} requests: a server that is away is asked once in a while");
+        assert!(requests <= 6 * 5, "{requests} requests: a server that is away is asked once in a while");
     }
 
     let away = Away::start(Fault::Returning, KEY);
@@ -97,21 +113,27 @@ async fn harms_nobody(name: &str, program: &Program, exit: Duration) {
     assert_eq!(unasked.connections(), 0);
 }
 
-/// The report of the best of three runs at most: other programs run on this machine too.
-fn quick_enough(name: &str, server: &str, program: &Program, limit: &str, url: &str, exit: Duration) -> Value {
-    let mut p99 = f64::INFINITY;
-    for _ in 0..3 {
-        let (told, ended) = run(traced(&mut program.with(&[limit]).command(), url));
+/// The report of the first of six runs that keeps what is promised of time: other programs run on this machine too. What
+/// is promised beside time holds in each.
+fn quick_enough(name: &str, server: &str, program: &Program, limit: &str, url: &str, recipe: &Recipe) -> Value {
+    let mut seen = String::new();
+    for _ in 0..6 {
+        let mut command = program.with(&[limit]).command();
+        if recipe.sends_before_its_end && server == HEALTHY {
+            command.env("DRAIN", "1");
+        }
+        let (told, ended) = run(traced(&mut command, url));
         assert_eq!(told["same"], true, "{name}, {server}: a result changed: {told}");
-        assert!(ended < exit, "{name}, {server}: it took {ended:?} to end");
-        p99 = told["p99_us"].as_f64().unwrap();
-        let [p50, max] = ["p50_us", "max_us"].map(|name| told[name].as_f64().unwrap());
-        println!("{name}, {server}: p50 {p50:.1} us, p99 {p99:.0} us, max {max:.0} us, ended after {ended:.0?}");
-        if p99 < P99_US {
+        let [p50, p99, max] = ["p50_us", "p99_us", "max_us"].map(|name| told[name].as_f64().unwrap());
+        let line =
+            format!("{name}, {server}: p50 {p50:.1} us, p99 {p99:.0} us, max {max:.0} us, ended after {ended:.0?}");
+        println!("{line}");
+        if p99 < P99_US && ended < recipe.exit {
             return told;
         }
+        seen = seen + "\n" + &line;
     }
-    panic!("{name}, {server}: a traced call takes {p99} us");
+    panic!("a traced call is to take {P99_US} us, and the end {:?}:{seen}", recipe.exit);
 }
 
 fn traced<'c>(command: &'c mut Command, url: &str) -> &'c mut Command {
