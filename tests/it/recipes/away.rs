@@ -32,6 +32,8 @@ struct Seen {
     requests: AtomicUsize,
     keys: AtomicUsize,
     spans: Mutex<HashSet<String>>,
+    /// Of each request: the port that it came from, and how many records of it were taken.
+    taken: Mutex<Vec<(u16, usize)>>,
     over: AtomicBool,
 }
 
@@ -55,6 +57,11 @@ impl Away {
     /// How many different spans were taken.
     pub fn spans(&self) -> u64 {
         self.seen.spans.lock().unwrap().len() as u64
+    }
+
+    /// What was taken of each request, in the order of their answers: for messages.
+    pub fn taken(&self) -> String {
+        format!("{:?}", self.seen.taken.lock().unwrap())
     }
 
     pub fn connections(&self) -> usize {
@@ -120,11 +127,13 @@ fn answer(stream: &TcpStream, fault: Fault, key: &str, seen: &Seen) -> std::io::
         if fault == Fault::Returning && before > 0 {
             let plain: Box<dyn Read> = if zipped { Box::new(GzDecoder::new(&*body)) } else { Box::new(&*body) };
             let spans: Vec<Value> = serde_json::from_reader(plain).unwrap();
+            seen.taken.lock().unwrap().push((stream.peer_addr()?.port(), spans.len()));
             let ids = spans.iter().map(|span| span["span_id"].as_str().unwrap().to_owned());
             seen.spans.lock().unwrap().extend(ids);
             writer.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}")?;
             continue;
         }
+        seen.taken.lock().unwrap().push((stream.peer_addr()?.port(), 0));
         writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")?;
     }
 }

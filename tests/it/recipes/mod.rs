@@ -104,7 +104,7 @@ async fn harms_nobody(name: &str, program: &Program, recipe: &Recipe) {
     let away = Away::start(Fault::Returning, KEY);
     let (told, _) = run(traced(&mut program.with(&[ENOUGH]).command(), &away.url()).env("DRAIN", "1"));
     assert_eq!((&told["sent"], &told["dropped"]), (&told["recorded"], &0.into()), "nothing is lost meanwhile: {told}");
-    assert_eq!(away.spans(), told["spans"].as_u64().unwrap(), "{told}");
+    assert_eq!(away.spans(), told["spans"].as_u64().unwrap(), "{told}, {}", away.taken());
 
     let unasked = Away::start(Fault::Silent, KEY);
     let (told, _) = run(program.with(&["0"]).command().env("TRACEFALL_URL", unasked.url()));
