@@ -18,6 +18,7 @@ import contextvars
 import datetime
 import decimal
 import email.utils
+import encodings.idna  # noqa: F401  the first connection imports it, and a child that is forked meanwhile never could
 import enum
 import functools
 import gzip as gzip_module
@@ -493,6 +494,7 @@ class _Sender:
         self.queue, self.batch, self.bytes = deque(), [], 0
         self.thread = self.connection = None
         self.failures, self.closed_until = 0, 0.0
+        self.connecting, self.forking = threading.Lock(), False
         self.recorded = self.sent = self.dropped = self.rejected = self.requests = self.failed_requests = 0
 
     def stats(self):
@@ -644,6 +646,8 @@ class _Sender:
         if self.connection is None:
             kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[target.scheme]
             self.connection = kind(target.hostname or "no host in TRACEFALL_URL", target.port, timeout=timeout)
+            with self.connecting:
+                self.connection.connect()
         self.connection.timeout = timeout
         if self.connection.sock is not None:
             self.connection.sock.settimeout(timeout)
@@ -657,6 +661,15 @@ class _Sender:
         except ValueError:
             answer = {}
         return response.status, _seconds(response.getheader("Retry-After")), answer if isinstance(answer, dict) else {}
+
+    def before_fork(self):
+        """Looking up a host takes locks of the C library, which a child would find taken for ever: a fork waits a moment."""
+        self.forking = self.connecting.acquire(timeout=0.05)
+
+    def after_fork(self):
+        if self.forking:
+            self.forking = False
+            self.connecting.release()
 
     def disconnect(self):
         if self.connection is not None:
@@ -721,4 +734,8 @@ def stats():
 if enabled:
     atexit.register(_at_exit)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _sender.reset())
+        os.register_at_fork(
+            before=lambda: _sender.before_fork(),
+            after_in_parent=lambda: _sender.after_fork(),
+            after_in_child=lambda: _sender.reset(),
+        )

@@ -254,6 +254,16 @@ async fn a_question_is_one_tree_from_the_go_runner_over_the_python_router_to_mod
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_python_child_that_is_forked_while_its_parent_connects_sends_its_spans() {
+    let Some(program) = python("fork.py") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let (told, _) = run(traced(&mut program.command(), &server.url("")));
+    assert_eq!((&told["known"], &told["ended_well"]), (&true.into(), &told["children"]), "{told}");
+    all_spans(&server, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_llm_workflow_is_recorded_with_its_tokens_cost_and_evaluation() {
     let Some(program) = python("llm.py") else { return };
     let folder = tempfile::tempdir().unwrap();
