@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::content;
 use crate::model::rollup::{Keeping, TraceRollup};
 use crate::model::span::{Outcome, Span};
 use crate::model::time::UnixNanos;
@@ -54,7 +55,7 @@ pub fn rollup(trace: &Trace, now: UnixNanos, deadline_ns: i64) -> TraceRollup {
         input_tokens: usage.input_tokens,
         output_tokens: usage.output_tokens,
         cost_pico: usage.cost_pico,
-        query: root.and_then(Span::inputs).map(query),
+        query: root.and_then(content::inputs).as_deref().map(query),
         metadata: root.map(|root| root.attributes.clone()).unwrap_or_default(),
         keeping: Keeping::default(),
     }
@@ -152,13 +153,10 @@ fn first_of(root: Option<&Span>, trace: &Trace, of: fn(&Span) -> Option<&str>) -
     root.and_then(of).or_else(|| trace.spans.iter().find_map(of)).map(str::to_owned)
 }
 
-/// The first characters of what was asked; a JSON string without its quotes, anything else as JSON text.
+/// The first characters of what was asked: in words where there are such, else as JSON text.
 fn query(inputs: &str) -> String {
     let cut = |text: &str| text.chars().take(QUERY_CHARS).collect();
-    match serde_json::from_str::<String>(inputs) {
-        Ok(text) => cut(&text),
-        Err(_) => cut(inputs),
-    }
+    content::question(inputs).map_or_else(|| cut(inputs), |asked| cut(&asked))
 }
 
 #[cfg(test)]

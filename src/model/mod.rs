@@ -1,6 +1,7 @@
 //! The nouns: plain values without I/O and without a framework. Every other room speaks in them.
 
 pub mod attributes;
+pub mod content;
 pub mod ids;
 pub mod limits;
 pub mod merge;

@@ -1,11 +1,14 @@
 //! The spans of a trace, whole.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::model::content;
 use crate::model::ids::{SpanId, TraceId};
 use crate::model::rollup::Keeping;
-use crate::model::span::{Outcome, Span};
+use crate::model::span::{Field, Outcome, Span};
 use crate::model::tenant::TenantId;
 use crate::model::trace::Trace;
 use crate::query::{Loaded, Queries};
@@ -79,7 +82,26 @@ impl Queries {
                 .map(|span| span.span_id)
                 .collect(),
             // Encoding writes JSON, so reading it as such does not fail.
-            spans: trace.spans.iter().filter_map(|span| RawValue::from_string(native::encode(span)).ok()).collect(),
+            spans: trace
+                .spans
+                .iter()
+                .filter_map(|span| RawValue::from_string(native::encode(&with_content(span))).ok())
+                .collect(),
         }
     }
+}
+
+/// The span with the inputs and outputs that its attributes tell, where it has none of its own.
+fn with_content(span: &Span) -> Cow<'_, Span> {
+    let told = [
+        (Field::Inputs, span.inputs().is_none().then(|| content::inputs(span)).flatten()),
+        (Field::Outputs, span.outputs().is_none().then(|| content::outputs(span)).flatten()),
+    ];
+    let mut span = Cow::Borrowed(span);
+    for (field, content) in told {
+        if let Some(content) = content {
+            span.to_mut().fields.set_text(field, content);
+        }
+    }
+    span
 }
