@@ -22,7 +22,7 @@ fn small(fsync: Fsync) -> JournalSettings {
 
 fn open(disk: &SimulatedDisk, settings: &JournalSettings) -> (Journal, Opened) {
     let now = || UnixNanos::new(1_767_607_200_000_000_000);
-    Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), settings, now).unwrap()
+    Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), settings, &[], now).unwrap()
 }
 
 fn append(journal: &Journal, payload: &[u8], held: Held) -> Result<Ticket> {
