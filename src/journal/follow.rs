@@ -109,6 +109,13 @@ impl Journal {
         Some(Follower { reader: Reader::new(shared.clone(), next), shared, at })
     }
 
+    /// Spans that were let go unread since this was asked before, because the share of the disk was used up.
+    pub fn let_go_spans(&self, name: &str) -> u64 {
+        let mut state = self.0.state();
+        let one = state.following.0.iter_mut().find(|one| one.follow.name == name);
+        one.map_or(0, |one| std::mem::take(&mut one.let_go_spans))
+    }
+
     /// How far the follower of this name is behind; not at all if there is none.
     pub fn behind(&self, name: &str) -> Behind {
         let state = self.0.state();
@@ -177,11 +184,6 @@ impl Follower {
         let path = cursor_path(&self.shared.directory, &name);
         let written = write_cursor(&*self.shared.disk, &path, done_to);
         written.map_err(|source| JournalError::io("write", &path, source))
-    }
-
-    /// Spans that were let go since this was asked before, because the share of the disk was used up.
-    pub fn let_go_spans(&self) -> u64 {
-        std::mem::take(&mut self.shared.state().following.0[self.at].let_go_spans)
     }
 }
 
