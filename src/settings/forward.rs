@@ -258,10 +258,8 @@ fn check_header(key: &str, name: &str, value: &HeaderText, problems: &mut Proble
         return problems.add(key, format!("has {name}, which is set by itself"));
     }
     match (value.expose(), value.reference()) {
-        (None, Some((_, variable))) => problems.add(
-            key,
-            format!("takes {name} from the environment variable {variable}, which is not set or empty"),
-        ),
+        (None, Some((_, variable))) => problems
+            .add(key, format!("takes {name} from the environment variable {variable}, which is not set or empty")),
         (Some(text), _) if !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) => {
             problems.add(key, format!("has a value for {name} with characters that no header may have"));
         }

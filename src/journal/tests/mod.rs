@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod fixture;
+mod follow;
 mod model;
 mod running;
 
@@ -12,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::simulated::SimulatedDisk;
 use super::*;
+use crate::model::span::Span;
 use crate::model::time::UnixNanos;
 use crate::settings::journal::{Fsync, JournalSettings};
 

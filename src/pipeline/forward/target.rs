@@ -195,7 +195,12 @@ impl Target {
         self.course.dropped("refused", count);
         if self.trouble(reason.clone(), true) {
             let name = &self.course.name;
-            tracing::warn!(forward = name, reason, spans = count, "a forward target refuses spans; it does not get them");
+            tracing::warn!(
+                forward = name,
+                reason,
+                spans = count,
+                "a forward target refuses spans; it does not get them"
+            );
         }
     }
 
