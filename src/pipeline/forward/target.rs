@@ -71,8 +71,11 @@ impl Target {
         }
         tokio::select! {
             appended = self.appended.changed() => match appended {
-                // Cut short when the service stops: what is there is sent.
-                Ok(()) => Ok(drop(self.pause(LINGER).await)),
+                Ok(()) => {
+                    // Cut short when the service stops: what is there is sent.
+                    let _ = self.pause(LINGER).await;
+                    Ok(())
+                }
                 Err(_) => Err(Stopped),
             },
             // What is there by now is read once more.
