@@ -14,6 +14,7 @@ use crate::access::Keys;
 use crate::clock::Clock;
 use crate::http::{self, Intake, Services};
 use crate::journal::{Journal, JournalError, Keepers};
+use crate::pipeline::forward::{ForwardError, Targets};
 use crate::pipeline::{self, Care, Control, Pipeline};
 use crate::query::{Doctor, Queries};
 use crate::redact::{Redactor, RuleError};
@@ -33,6 +34,8 @@ pub enum AppError {
     Journal(#[from] JournalError),
     #[error("server.cors_origins: {origin:?} is not an origin such as https://app.example.com")]
     Origin { origin: String },
+    #[error("{0}")]
+    Forward(#[from] ForwardError),
     #[error("{0}")]
     Redaction(#[from] RuleError),
     #[error("{0}")]
@@ -111,13 +114,14 @@ pub async fn start(settings: &Settings, clock: Clock) -> Result<Running, AppErro
 
     // What is wrong with the settings stops the start; what is wrong with the store is waited for.
     let store = store::at(&settings.store)?;
+    let forward = Targets::new(&settings.forward)?;
     let journal = open_journal(settings, &clock).await?;
     let to_pipeline = journal.as_ref().map(|(journal, _)| journal.clone());
     let levers = settings.store.data_dir.join("ingest.json");
     let control = Control::open(levers, settings.ingest.enabled, clock.clone());
     let (retention, storage) = (Some(settings.retention.clone()), settings.storage.clone());
     let redaction = Redactor::new(&settings.redaction)?.map(Arc::new);
-    let care = Care { retention, storage, control, redaction };
+    let care = Care { retention, storage, control, redaction, forward };
     let (pipeline, tasks) = Pipeline::start_caring(&store, to_pipeline, &settings.pipeline, &care, clock.clone());
     let deadline_ns = settings.pipeline.abandoned_after_ns();
     let request_timeout = Duration::from_secs(settings.server.request_timeout_secs);
@@ -227,12 +231,13 @@ async fn listen_for_grpc(settings: &Settings) -> Result<Option<(SocketAddr, TcpL
 async fn open_journal(settings: &Settings, clock: &Clock) -> Result<Option<(Journal, Keepers)>, AppError> {
     let Some(directory) = settings.journal.directory(&settings.store) else { return Ok(None) };
     let (of_journal, clock) = (settings.journal.clone(), clock.clone());
+    let follow = Targets::follow(&settings.forward);
     let not_opened = {
         let path = directory.clone();
         move |error: JoinError| JournalError::Io { doing: "open", path, source: error.into() }
     };
     let open = move || {
-        let (journal, opened) = Journal::open(&directory, &of_journal, move || clock.now())?;
+        let (journal, opened) = Journal::open_followed(&directory, &of_journal, &follow, move || clock.now())?;
         let no_thread = |source| JournalError::Io { doing: "start a thread for", path: directory.clone(), source };
         let keepers = Keepers::start(&journal).map_err(no_thread)?;
         Ok::<_, JournalError>((journal, keepers, opened))

@@ -89,6 +89,8 @@ meters! {
         "Requests that could not be read back since the start, because the disk had damaged them.";
     JOURNAL_REPLAY = "tracefall_journal_replay_records", Gauge, Count, ["state"],
         "Requests that an earlier process left over: all of them, and those of them that are stored by now (done).";
+    JOURNAL_KEPT = "tracefall_journal_kept_bytes", Gauge, Bytes, [],
+        "Bytes of the journal that the store has and forward targets have not.";
     FLUSH_SECONDS = "tracefall_flush_duration_seconds", Histogram(WORK), Seconds, [],
         "Time from taking a batch to its commit, retries included.";
     BATCH_SPANS = "tracefall_batch_spans", Histogram(SPANS), Count, [],
@@ -97,6 +99,22 @@ meters! {
         "Commits that failed and are tried again.";
     DEAD_LETTERS = "tracefall_dead_letters_total", Counter, Count, [],
         "Spans that the store refused as data and that were put aside.";
+
+    // Forwarding
+    FORWARD_SENT = "tracefall_forward_spans_sent_total", Counter, Count, ["target"],
+        "Spans that a forward target took.";
+    FORWARD_REJECTED = "tracefall_forward_spans_rejected_total", Counter, Count, ["target"],
+        "Spans that a forward target rejected while it took others of the same request (partial success).";
+    FORWARD_DROPPED = "tracefall_forward_spans_dropped_total", Counter, Count, ["target", "reason"],
+        "Spans that a forward target does not get: refused by it, no_room in its share of the disk, hops (too many services), unjournaled.";
+    FORWARD_FAILURES = "tracefall_forward_failures_total", Counter, Count, ["target"],
+        "Requests to a forward target that failed and are sent again.";
+    FORWARD_LAG = "tracefall_forward_lag_seconds", Gauge, Seconds, ["target"],
+        "For how long the oldest span has been here that is being sent to a forward target.";
+    FORWARD_WAITING = "tracefall_forward_waiting_bytes", Gauge, Bytes, ["target"],
+        "Bytes of the journal that a forward target has not taken.";
+    FORWARD_RETURNED = "tracefall_forward_returned_requests_total", Counter, Count, [],
+        "Ingest requests that this process had forwarded itself, and that came back.";
 
     // Settling
     TRACES_SETTLED = "tracefall_traces_settled_total", Counter, Count, [],

@@ -255,6 +255,8 @@ pub struct JournalFacts {
     pub bytes: u64,
     /// Of the segments before the last: something in the oldest of them still waits for the store.
     pub waiting_bytes: u64,
+    /// Of the segments that the store has, and forward targets have not.
+    pub kept_bytes: u64,
     pub damaged_segments: u64,
     /// By its settings; 0 for 8 GiB or half of the free disk.
     pub max_bytes: u64,

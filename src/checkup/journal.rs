@@ -31,7 +31,11 @@ pub(super) fn judge(facts: Option<&JournalFacts>, findings: &mut Vec<Finding>) {
         Err(why) => Finding::new("journal", State::Fail, why, limit).fix(Fix::shell(format!("chmod -R u+rwX {word}"))),
         Ok(()) if !facts.exists => Finding::new("journal", State::Ok, "not there yet: the service makes it", limit),
         Ok(()) => {
-            let value = format!("{} segments, {}", facts.segments, human_bytes(facts.bytes as f64));
+            let kept = match facts.kept_bytes {
+                0 => String::new(),
+                kept => format!(", of which {} wait for forward targets alone", human_bytes(kept as f64)),
+            };
+            let value = format!("{} segments, {}{kept}", facts.segments, human_bytes(facts.bytes as f64));
             Finding::new("journal", State::Ok, value, limit)
         }
     };

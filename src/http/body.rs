@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::error::ApiError;
 use crate::meters;
 use crate::model::limits::Limits;
+use crate::wire::hops::{self, Hops};
 use crate::wire::inflate::inflate;
 use crate::wire::media::{self, Encoding};
 
@@ -40,6 +41,8 @@ const IN_PLACE: usize = 64 << 10;
 pub struct Envelope {
     kind: Kind,
     limit: WireLimit,
+    /// The services that forwarded it.
+    pub hops: Hops,
 }
 
 /// The most that a body may have as sent, with the setting's name.
@@ -64,7 +67,7 @@ impl Envelope {
     /// 415 for a `Content-Encoding` that is not understood.
     pub fn of_http(headers: &HeaderMap, limit: WireLimit) -> Result<Self, ApiError> {
         let kind = Kind::Http(encoding(headers, header::CONTENT_ENCODING)?);
-        Ok(Self { kind, limit })
+        Ok(Self { kind, limit, hops: hops(headers) })
     }
 
     /// As [`Envelope::of_http`], for gRPC.
@@ -73,7 +76,8 @@ impl Envelope {
     /// 415 for a `grpc-encoding` that is not understood.
     pub fn of_grpc(headers: &HeaderMap, limit: WireLimit) -> Result<Self, ApiError> {
         let kind = Kind::Grpc(encoding(headers, HeaderName::from_static("grpc-encoding"))?);
-        Ok(Self { kind, limit: WireLimit { bytes: limit.bytes.saturating_add(GRPC_PREFIX), ..limit } })
+        let limit = WireLimit { bytes: limit.bytes.saturating_add(GRPC_PREFIX), ..limit };
+        Ok(Self { kind, limit, hops: hops(headers) })
     }
 
     /// What is inside.
@@ -98,6 +102,11 @@ impl Envelope {
         };
         Ok((encoding, wire.slice(GRPC_PREFIX..)))
     }
+}
+
+fn hops(headers: &HeaderMap) -> Hops {
+    let told = headers.get(hops::HEADER).and_then(|value| value.to_str().ok());
+    told.map(Hops::parse).unwrap_or_default()
 }
 
 /// Bytes before a message of gRPC: a flag, and its length.

@@ -10,6 +10,7 @@ use crate::http::body::Envelope;
 use crate::http::error::ApiError;
 use crate::meters;
 use crate::pipeline::{Busy, Pipeline, Receipt, Stored};
+use crate::wire::hops::Hops;
 use crate::wire::{DecodeContext, DecodeError, Decoded, Rejected};
 
 /// How a request wants its spans to be taken.
@@ -55,12 +56,16 @@ pub async fn take(
         control.note_disabled();
         return Ok(Taken { disabled: true, ..Taken::default() });
     }
+    if services.pipeline.has_sent(&envelope.hops) {
+        services.intake.drain(&envelope, body).await;
+        return Ok(Taken::default());
+    }
     services.pipeline.check_room(announced(&body)).inspect_err(busy)?;
     let (tenant, received_at) = (caller.tenant, services.clock.now());
-    let pipeline = services.pipeline.clone();
+    let (pipeline, hops) = (services.pipeline.clone(), envelope.hops.clone());
     let taken = services.intake.take(envelope, body, move |body, limits| {
         let decoded = decode(body, &DecodeContext { tenant: &tenant, received_at, limits })?;
-        Ok(submit(&pipeline, decoded, terms))
+        Ok(submit(&pipeline, decoded, terms, &hops))
     });
     let (receipt, mut taken) = taken.await.inspect_err(|error| count_refused(error.status()))??;
     match terms.stored {
@@ -79,6 +84,7 @@ fn submit(
     pipeline: &Pipeline,
     Decoded { spans, rejected }: Decoded,
     terms: Terms,
+    hops: &Hops,
 ) -> Result<(Receipt, Taken), ApiError> {
     let count = spans.len();
     for rejected in &rejected {
@@ -93,7 +99,7 @@ fn submit(
     if terms.some && spans.is_empty() && !rejected.is_empty() {
         return Err(ApiError::rejected("none of the spans can be taken", rejected));
     }
-    let receipt = pipeline.submit(spans, terms.stored).inspect_err(busy)?;
+    let receipt = pipeline.submit_via(spans, terms.stored, hops).inspect_err(busy)?;
     let sampled = receipt.sampled();
     Ok((receipt, Taken { accepted: count.saturating_sub(sampled), rejected, sampled, ..Taken::default() }))
 }

@@ -14,6 +14,7 @@
 //! | `000000000042.zst` | the same, compressed; if both are there, this one is whole and counts |
 //! | `*.tmp` | a compression that did not finish; removed at the start |
 //! | `*.damaged` | a segment in which damage was found, set aside once what could be read of it was done; nobody reads it |
+//! | `forward-NAME.cursor` | how far somebody who follows has read, see [`Follower`] |
 //! | `lock` | the lock, with the process id of its holder |
 //!
 //! # A segment
@@ -67,13 +68,14 @@
 //!   (<https://wiki.postgresql.org/wiki/Fsync_Errors>): the records since the last good one are read back, checked,
 //!   written to a new segment and synced there. Until that succeeds, appends are refused. (A process that is started
 //!   anew in the meantime does not know, and trusts its own fdatasync.)
-//! - A segment is removed when every record in it is done, oldest first, and the low-water mark survives that: it stands
+//! - A segment is removed when every record in it is done and read by all who follow, oldest first, and the low-water mark survives that: it stands
 //!   in the header of every later segment. Replaying what was done already is harmless anyway.
 //! - At the start nothing is read but the headers and the last segment; replay streams, one record at a time.
 
 pub mod codec;
 mod compress;
 mod disk;
+mod follow;
 pub mod format;
 mod inspect;
 mod keepers;
@@ -94,6 +96,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use follow::{Behind, Follow, Follower};
 pub use format::Record;
 pub use inspect::{inspect, space};
 pub use keepers::Keepers;
@@ -102,6 +105,7 @@ pub use reader::{Backlog, Reader, Stored};
 pub use status::{Replay, Status};
 pub use sync::Ticket;
 
+use follow::Following;
 use ledger::Ledger;
 use segments::Table;
 use sync::Unsynced;
@@ -188,6 +192,7 @@ struct Shared {
 struct State {
     table: Table,
     ledger: Ledger,
+    following: Following,
     /// What is written and not known to be durable.
     unsynced: Unsynced,
     /// How far the files say that everything is done.

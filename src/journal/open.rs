@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::compress;
 use super::disk::{Disk, RealDisk};
+use super::follow::{Follow, Following};
 use super::format::{HEADER, HeaderError, KIND_MARK, KIND_SPANS, SegmentHeader};
 use super::keepers::Bells;
 use super::ledger::Ledger;
@@ -66,7 +67,21 @@ impl Journal {
         settings: &JournalSettings,
         now: impl Fn() -> UnixNanos + Send + Sync + 'static,
     ) -> Result<(Self, Opened)> {
-        Self::open_on(Arc::new(RealDisk), directory, settings, now)
+        Self::open_on(Arc::new(RealDisk), directory, settings, &[], now)
+    }
+
+    /// The same, and keeps every record until these have read it too, each within its share of the disk. One that is new
+    /// begins with what comes next.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_followed(
+        directory: &Path,
+        settings: &JournalSettings,
+        follow: &[Follow],
+        now: impl Fn() -> UnixNanos + Send + Sync + 'static,
+    ) -> Result<(Self, Opened)> {
+        Self::open_on(Arc::new(RealDisk), directory, settings, follow, now)
     }
 
     /// The same on another disk.
@@ -77,6 +92,7 @@ impl Journal {
         disk: Arc<dyn Disk>,
         directory: &Path,
         settings: &JournalSettings,
+        follow: &[Follow],
         now: impl Fn() -> UnixNanos + Send + Sync + 'static,
     ) -> Result<(Self, Opened)> {
         let unusable = |doing: &'static str| {
@@ -118,12 +134,14 @@ impl Journal {
         let ledger = Ledger::new(last.low, last.tail);
         opened.segments = table.segments().len();
         opened.to_replay = ledger.waiting();
+        let following = Following::open(&*disk, directory, follow, ledger.tail())?;
+        table.keep(ledger.low());
         let last_number = table.last().map_or(0, |segment| segment.number);
-        let replay = if ledger.waiting() > 0 { (last_number, held) } else { (0, 0) };
+        let replay = if ledger.waiting() > 0 { (last_number, table.unstored_bytes()) } else { (0, 0) };
         let health = Health::new(opened.damaged.len() as u64 + aside, replay);
         let shared = Shared {
             writer: Mutex::new(Writer::new(ledger.tail() + 1, next_number)),
-            state: Mutex::new(State { table, ledger, unsynced, marked: last.marked, health }),
+            state: Mutex::new(State { table, ledger, following, unsynced, marked: last.marked, health }),
             disk,
             directory: directory.to_owned(),
             options,

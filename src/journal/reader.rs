@@ -19,6 +19,11 @@ pub struct Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// The services that forwarded its spans before they came here; mostly nobody.
+    pub fn via(&self) -> &str {
+        codec::via(self.payload)
+    }
+
     /// Its spans.
     ///
     /// # Errors
@@ -58,13 +63,13 @@ impl Reader {
     }
 
     /// The record that was read last.
-    fn last(&self) -> Option<Stored<'_>> {
+    pub(super) fn last(&self) -> Option<Stored<'_>> {
         let (_, scanner) = self.open.as_ref()?;
         Some(Stored { sequence: self.last.0, payload: scanner.bytes().get(self.last.1.clone())? })
     }
 
     /// Reads the next record; false at the tail.
-    fn advance(&mut self) -> Result<bool> {
+    pub(super) fn advance(&mut self) -> Result<bool> {
         while let Some(place) = self.place() {
             let Some(scanner) = self.open(&place)? else { continue };
             let item = match scanner.next() {
@@ -97,7 +102,7 @@ impl Reader {
     }
 
     /// Goes on from this record instead.
-    fn seek(&mut self, sequence: u64) {
+    pub(super) fn seek(&mut self, sequence: u64) {
         if sequence < self.next {
             self.open = None;
         }
@@ -161,6 +166,18 @@ impl Reader {
         let first = place.segment.first;
         let file = self.shared.state().table.mark_damaged(first);
         tracing::error!(file, offset = at, bytes, "damage in the journal; the records behind it are read");
+    }
+}
+
+impl Reader {
+    /// The sequence of the record that is read next, if it is there.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// That of the record that was read last.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.last.0
     }
 }
 

@@ -63,6 +63,10 @@ pub(super) fn parse_name(file: &str) -> Option<(u64, Form)> {
 pub(super) struct Table {
     segments: Vec<Segment>,
     bytes: u64,
+    /// How many of the first segments the store has: they are there for followers only.
+    kept: usize,
+    /// Bytes of these.
+    kept_bytes: u64,
 }
 
 impl Table {
@@ -75,6 +79,28 @@ impl Table {
         self.bytes
     }
 
+    /// Of the segments that hold what the store has not, which is what the budget bounds.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.bytes - self.kept_bytes
+    }
+
+    /// Segments of which the store has everything, each with its last sequence: the first ones.
+    pub fn kept(&self) -> impl Iterator<Item = (&Segment, u64)> {
+        let ends = self.segments.iter().skip(1).map(|next| next.first - 1);
+        self.segments.iter().zip(ends).take(self.kept)
+    }
+
+    /// Segments that hold something that the store has not, and the last one.
+    pub fn unstored(&self) -> &[Segment] {
+        &self.segments[self.kept..]
+    }
+
+    /// Counts those of which every sequence is up to `low` as kept for followers.
+    pub fn keep(&mut self, low: u64) {
+        self.kept = self.segments.iter().skip(1).take_while(|next| next.first <= low + 1).count();
+        self.kept_bytes = self.segments.iter().take(self.kept).map(|segment| segment.bytes).sum();
+    }
+
     pub fn last(&self) -> Option<&Segment> {
         self.segments.last()
     }
@@ -83,6 +109,8 @@ impl Table {
     pub fn push(&mut self, segment: Segment) -> Vec<Segment> {
         let kept = self.segments.partition_point(|before| before.first < segment.first);
         let void = self.segments.split_off(kept);
+        self.kept_bytes -= void.iter().take(self.kept.saturating_sub(kept)).map(|void| void.bytes).sum::<u64>();
+        self.kept = self.kept.min(kept);
         self.bytes += segment.bytes;
         self.bytes -= void.iter().map(|void| void.bytes).sum::<u64>();
         self.segments.push(segment);
@@ -104,6 +132,8 @@ impl Table {
         let firsts = self.segments.iter().skip(1);
         let done = firsts.take_while(|next| next.first <= low + 1).count();
         let taken: Vec<Segment> = self.segments.drain(..done).collect();
+        self.kept_bytes -= taken.iter().take(self.kept).map(|segment| segment.bytes).sum::<u64>();
+        self.kept = self.kept.saturating_sub(done);
         self.bytes -= taken.iter().map(|segment| segment.bytes).sum::<u64>();
         taken
     }
@@ -112,13 +142,21 @@ impl Table {
     pub fn put_back(&mut self, segment: Segment) {
         self.bytes += segment.bytes;
         let at = self.segments.partition_point(|other| other.number < segment.number);
+        if at < self.kept {
+            self.kept += 1;
+            self.kept_bytes += segment.bytes;
+        }
         self.segments.insert(at, segment);
     }
 
     /// The segment of this number has so many bytes now.
     pub fn grow(&mut self, number: u64, bytes: u64) {
-        if let Some(segment) = self.segments.iter_mut().rev().find(|segment| segment.number == number) {
+        let found = self.segments.iter_mut().enumerate().rev().find(|(_, segment)| segment.number == number);
+        if let Some((at, segment)) = found {
             self.bytes = self.bytes - segment.bytes + bytes;
+            if at < self.kept {
+                self.kept_bytes = self.kept_bytes - segment.bytes + bytes;
+            }
             segment.bytes = bytes;
         }
     }
@@ -180,6 +218,23 @@ mod tests {
         assert_eq!(numbers(table.take_done(19)), [2]);
         assert!(table.take_done(25).is_empty(), "the last one stays");
         assert_eq!(table.bytes(), 10);
+    }
+
+    #[test]
+    fn what_is_kept_for_followers_does_not_count_as_unstored() {
+        let mut table = Table::default();
+        for (number, first) in [(1, 1), (2, 10), (3, 15), (4, 20)] {
+            table.push(segment(number, first));
+        }
+        table.keep(14);
+        assert_eq!((table.bytes(), table.unstored_bytes()), (40, 20));
+        assert_eq!(table.kept().map(|(segment, last)| (segment.number, last)).collect::<Vec<_>>(), [(1, 9), (2, 14)]);
+        assert!(table.compressed(2, 3));
+        assert_eq!((table.bytes(), table.unstored_bytes()), (33, 20));
+        assert_eq!(table.take_done(9).len(), 1);
+        assert_eq!((table.bytes(), table.unstored_bytes(), table.kept().count()), (23, 20, 1));
+        assert_eq!(table.push(segment(5, 12)).len(), 2);
+        assert_eq!((table.bytes(), table.unstored_bytes()), (13, 10));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use super::{JournalError, Shared};
 /// How the journal is at a moment. Asking costs a lock and a walk over the table of segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Bytes of all segments on disk, those set aside not counted.
+    /// Bytes on disk of the segments that hold what the store has not, and of the last one; this is what the budget bounds.
     pub bytes: u64,
+    /// Bytes of those that are kept for who follows alone; each has a share of its own.
+    pub kept_bytes: u64,
     pub max_bytes: u64,
     pub segments: usize,
     /// Of these, compressed.
@@ -120,10 +122,11 @@ impl Shared {
         let (table, ledger, health) = (&state.table, &state.ledger, &state.health);
         let (records, done_records) = ledger.replay();
         let (last, bytes) = health.replay;
-        let left: u64 = table.segments().iter().filter(|old| old.number <= last).map(|old| old.bytes).sum();
+        let left: u64 = table.unstored().iter().filter(|old| old.number <= last).map(|old| old.bytes).sum();
         let left = if done_records == records { 0 } else { left };
         Status {
-            bytes: table.bytes(),
+            bytes: table.unstored_bytes(),
+            kept_bytes: table.bytes() - table.unstored_bytes(),
             max_bytes: self.options.max_bytes,
             segments: table.segments().len(),
             compressed_segments: table.segments().iter().filter(|one| one.form == Form::Compressed).count(),
@@ -132,7 +135,7 @@ impl Shared {
             undone: ledger.undone(),
             waiting: ledger.waiting(),
             durable_to: state.unsynced.durable,
-            high_water: table.bytes() >= percent(self.options.max_bytes, super::write::HIGH_WATER_PERCENT),
+            high_water: table.unstored_bytes() >= percent(self.options.max_bytes, super::write::HIGH_WATER_PERCENT),
             full: health.full,
             append_error: health.append_error.clone(),
             sync_error: health.sync_error.clone(),

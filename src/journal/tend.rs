@@ -12,7 +12,8 @@ impl Shared {
     pub(super) fn tend(&self) -> Result<()> {
         let _turn = self.tend_turn.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = self.note_done();
-        self.compress_next().and(noted)
+        let let_go = self.let_go();
+        self.compress_next().and(let_go).and(noted)
     }
 
     /// Writes down how far everything is done, and removes the segments that are done.
@@ -32,12 +33,16 @@ impl Shared {
         marked
     }
 
-    /// Removes every segment of which all records are done, but the last; damaged ones are set aside instead.
+    /// Removes every segment of which all records are done and read by all who follow, but the last; damaged ones are set
+    /// aside instead.
     pub(super) fn remove_done(&self) {
         let done = {
             let mut state = self.state();
             let low = state.ledger.low();
-            state.table.take_done(low)
+            let read_to = state.following.read_to();
+            let done = state.table.take_done(low.min(read_to));
+            state.table.keep(low);
+            done
         };
         for segment in done {
             let path = segment.path(&self.directory);
@@ -80,15 +85,19 @@ impl Shared {
         Ok(())
     }
 
-    /// The oldest raw segment that is far enough behind and holds records that nobody has in memory.
+    /// The oldest raw segment that is far enough behind and holds records that nobody has in memory, or that only wait to
+    /// be read by who follows.
     fn to_compress(&self) -> Option<Segment> {
         let behind = self.options.compress_after_segments.filter(|behind| *behind > 0)?;
         let state = self.state();
         let segments = state.table.segments();
         let old = segments.windows(2).take(segments.len().saturating_sub(behind));
+        let low = state.ledger.low();
         let waits = |segment: &Segment, next: &Segment| {
             let is_plain = segment.form == Form::Raw && !segment.damaged;
-            is_plain && next.first > segment.first && state.ledger.any_waits(segment.first, next.first - 1)
+            // What is done waits for who follows.
+            let waits = || next.first <= low + 1 || state.ledger.any_waits(segment.first, next.first - 1);
+            is_plain && next.first > segment.first && waits()
         };
         old.into_iter().find_map(|pair| match pair {
             [segment, next] if waits(segment, next) => Some(segment.clone()),

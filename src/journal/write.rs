@@ -105,7 +105,7 @@ impl Shared {
             }
             self.remove_done();
             if self.is_over_budget(bytes) {
-                let bytes = self.state().table.bytes();
+                let bytes = self.state().table.unstored_bytes();
                 return Err(JournalError::Full { bytes, max_bytes: self.options.max_bytes });
             }
         }
@@ -118,7 +118,7 @@ impl Shared {
 
     fn is_over_budget(&self, bytes: u64) -> bool {
         let mut state = self.state();
-        let (used, most) = (state.table.bytes(), self.options.max_bytes);
+        let (used, most) = (state.table.unstored_bytes(), self.options.max_bytes);
         let is_high = used >= percent(most, HIGH_WATER_PERCENT);
         if is_high != std::mem::replace(&mut state.health.high_water, is_high) && is_high {
             tracing::warn!(bytes = used, max_bytes = most, "the journal's budget is nearly spent: the store is behind");

@@ -3,7 +3,7 @@
 //! ```text
 //! submit ─ levers ─┬ journal (on disk before the answer) ┬ refill
 //!                  └────────────────────────────────────┴ queue (bounded, a lane a writer) ─ batch ─ writer ─ circuit ─ store
-//!                                                                                                      └─ settle ─ roll-ups
+//!                       └ forward ─ other back ends                                                     └─ settle ─ roll-ups
 //! ```
 //!
 //! The store need not be there: it is opened beside the requests (see `opening`), and waited for when it goes away (see
@@ -23,6 +23,7 @@ mod brake;
 mod circuit;
 pub mod control;
 pub mod erasure;
+pub mod forward;
 mod guard;
 pub mod import;
 pub mod letters;
@@ -52,12 +53,14 @@ use crate::redact::Redactor;
 use crate::settings::pipeline::PipelineSettings;
 use crate::settings::retention::{RetentionSettings, StorageSettings};
 use crate::store::{Pins, Store, TraceReader};
+use crate::wire::hops::Hops;
 
 use brake::Brake;
 use circuit::Circuit;
 pub use circuit::{StoreStatus, Trouble};
 pub use control::Control;
 use control::spread::Spread;
+use forward::{ForwardTasks, Forwarding, TargetStatus, Targets};
 use guard::{Fill, Guard};
 use opening::Reader;
 use queue::{Entry, Queue};
@@ -74,6 +77,7 @@ use writer::Writer;
 pub struct Pipeline {
     queue: Arc<Queue>,
     journal: Option<Journaled>,
+    forwarding: Option<Arc<Forwarding>>,
     circuit: Arc<Circuit>,
     brake: Arc<Brake>,
     guard: Arc<Guard>,
@@ -118,6 +122,8 @@ pub struct PipelineStatus {
     pub full: bool,
     pub journal: Option<journal::Status>,
     pub store: StoreStatus,
+    /// Other back ends that spans go on to.
+    pub forward: Vec<TargetStatus>,
 }
 
 /// What the write path does for its store beside writing.
@@ -130,6 +136,8 @@ pub struct Care {
     pub control: Control,
     /// Cuts secrets out of what is submitted, before the journal has it.
     pub redaction: Option<Arc<Redactor>>,
+    /// Where spans go on to; the journal was opened for them.
+    pub forward: Targets,
 }
 
 /// The tasks behind a [`Pipeline`]; they end by [`Pipeline::drain`].
@@ -140,6 +148,7 @@ pub struct Tasks {
     upkeep: JoinHandle<()>,
     spread: Option<JoinHandle<()>>,
     refill: Option<JoinHandle<()>>,
+    forward: ForwardTasks,
 }
 
 impl Pipeline {
@@ -191,6 +200,8 @@ impl Pipeline {
             wanted: Arc::default(),
             in_hand: Arc::default(),
         });
+        let started = journal.as_ref().and_then(|with| Forwarding::start(&care.forward, &with.journal, &clock));
+        let (forwarding, forward) = started.unzip();
         let refill = |Journaled { journal, awaited, wanted, in_hand }: Journaled| Refill {
             journal,
             queue: queue.clone(),
@@ -199,6 +210,7 @@ impl Pipeline {
             in_hand,
         };
         let tasks = Tasks {
+            forward: forward.unwrap_or_default(),
             refill: journal.clone().map(|journal| tokio::spawn(refill(journal).run())),
             opening: tokio::spawn(opening::open(store.maintenance.clone(), circuit.clone(), clock.clone())),
             writers: (0..queue.lanes()).map(|lane| tokio::spawn(writer(lane).run())).collect(),
@@ -208,7 +220,7 @@ impl Pipeline {
             spread: care.control.is_kept().then(|| tokio::spawn(spread.run())),
         };
         let (control, redaction, store) = (care.control.clone(), care.redaction.clone(), store.clone());
-        (Self { queue, journal, circuit, brake, guard, control, flushed, store, clock, redaction }, tasks)
+        (Self { queue, journal, forwarding, circuit, brake, guard, control, flushed, store, clock, redaction }, tasks)
     }
 
     /// The store, to be asked: at once refused while it is known to be away.
@@ -232,6 +244,14 @@ impl Pipeline {
     /// # Errors
     /// [`Busy`] when there is no room or the service is shutting down.
     pub fn submit(&self, spans: Vec<Span>, awaited: bool) -> Result<Receipt, Busy> {
+        self.submit_via(spans, awaited, &Hops::default())
+    }
+
+    /// As [`Pipeline::submit`], of spans that came by way of other services.
+    ///
+    /// # Errors
+    /// As [`Pipeline::submit`].
+    pub fn submit_via(&self, spans: Vec<Span>, awaited: bool, hops: &Hops) -> Result<Receipt, Busy> {
         let (done, stored) = oneshot::channel();
         let (mut spans, sampled) = self.control.sift(spans);
         if spans.is_empty() {
@@ -248,8 +268,11 @@ impl Pipeline {
         if self.queue.is_closed() {
             return Err(Busy::Draining);
         }
-        let kept = match journaled.append(&spans) {
+        let kept = match journaled.append(&spans, hops) {
             Ok(ticket) => {
+                if let Some(forwarding) = &self.forwarding {
+                    forwarding.appended();
+                }
                 let entry = Entry { journal: journaled.journal.clone(), sequence: ticket.sequence() };
                 let kept = kept(ticket);
                 self.hold(spans, entry, journaled, Some(done).filter(|_| awaited))?;
@@ -261,11 +284,20 @@ impl Pipeline {
             Err(_) if !self.circuit.is_well() => return Err(Busy::Unkept),
             Err(error) => {
                 tracing::debug!(%error, "the journal does not take a request; it is answered after its commit");
+                let count = spans.len();
                 self.queue.push(spans, Some(done), None).map_err(|(busy, _)| busy)?;
+                if let Some(forwarding) = &self.forwarding {
+                    forwarding.passed_by(count);
+                }
                 Kept::OnCommit
             }
         };
         Ok(Receipt { stored, kept, sampled })
+    }
+
+    /// Whether this process sent these spans out itself, and they came back by way of others: it has them.
+    pub fn has_sent(&self, hops: &Hops) -> bool {
+        self.forwarding.as_ref().is_some_and(|forwarding| forwarding.knows(hops))
     }
 
     /// From here on nobody sees what was cut out.
@@ -336,15 +368,20 @@ impl Pipeline {
         let journal = self.journal.as_ref().map(|journaled| journaled.journal.status());
         let full = journal.as_ref().map_or_else(|| self.queue.is_full(), |journal| journal.full);
         let full = full || self.guard.fill() == Fill::Full;
-        PipelineStatus { queued_spans, queued_bytes, draining, full, journal, store }
+        let forward = self.forwarding.as_ref().map(|forwarding| forwarding.status()).unwrap_or_default();
+        PipelineStatus { queued_spans, queued_bytes, draining, full, journal, store, forward }
     }
 
     /// Sets the gauges that nothing else keeps up to date. For each scrape.
     pub fn show(&self) {
         self.control.show();
+        if let Some(forwarding) = &self.forwarding {
+            forwarding.show();
+        }
         let Some(Journaled { journal, .. }) = &self.journal else { return };
         let status = journal.status();
         gauge!(meters::JOURNAL_BYTES).set(status.bytes as f64);
+        gauge!(meters::JOURNAL_KEPT).set(status.kept_bytes as f64);
         gauge!(meters::JOURNAL_MAX_BYTES).set(status.max_bytes as f64);
         gauge!(meters::JOURNAL_SEGMENTS).set(status.segments as f64);
         gauge!(meters::JOURNAL_WAITING).set(status.waiting as f64);
@@ -366,7 +403,7 @@ impl Pipeline {
         if let Some(Journaled { wanted, .. }) = &self.journal {
             wanted.notify_one();
         }
-        let opening = tasks.opening.abort_handle();
+        let (opening, forward) = (tasks.opening.abort_handle(), tasks.forward);
         let tasks: Vec<JoinHandle<()>> = tasks.writers.into_iter().chain([tasks.settler]).chain(tasks.refill).collect();
         let abort: Vec<AbortHandle> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = async {
@@ -376,9 +413,17 @@ impl Pipeline {
                 }
             }
         };
-        if tokio::time::timeout(patience, all).await.is_err() {
-            abort.iter().for_each(AbortHandle::abort);
-        }
+        let stored = async {
+            if tokio::time::timeout(patience, all).await.is_err() {
+                abort.iter().for_each(AbortHandle::abort);
+            }
+        };
+        let forwarded = async {
+            if let Some(forwarding) = &self.forwarding {
+                forwarding.stop(forward, patience).await;
+            }
+        };
+        tokio::join!(stored, forwarded);
         opening.abort();
         self.queue.status().0
     }
@@ -395,9 +440,9 @@ impl Journaled {
     const FEW: u64 = 100;
 
     /// Writes the spans down.
-    fn append(&self, spans: &[Span]) -> Result<Ticket, JournalError> {
+    fn append(&self, spans: &[Span], hops: &Hops) -> Result<Ticket, JournalError> {
         RECORD.with_borrow_mut(|record| {
-            record.set_spans(spans);
+            record.set_spans_via(spans, hops.as_str());
             self.journal.append(record, Held::InMemory)
         })
     }

@@ -47,13 +47,13 @@ enum Kind {
 }
 
 impl Known {
-    /// Told by the defaults: a list is one of texts, and what is absent by default is a text. `access.keys` alone is a
-    /// list of tables.
+    /// Told by the defaults: a list is one of texts, and what is absent by default is a text. `access.keys` and
+    /// `forward` are lists of tables.
     pub fn new() -> Self {
         let kind = |key: &str, default: &serde_json::Value| match default {
             serde_json::Value::Bool(_) => Kind::Switch,
             serde_json::Value::Number(_) => Kind::Number,
-            serde_json::Value::Array(_) if key == "access.keys" => Kind::Tables,
+            serde_json::Value::Array(_) if matches!(key, "access.keys" | "forward") => Kind::Tables,
             serde_json::Value::Array(_) => Kind::Texts,
             _ => Kind::Text,
         };
@@ -189,8 +189,16 @@ fn flatten(
 
 /// Reads the variables that are ours. One with an empty value counts as unset, but for keys: an empty key is a mistake
 /// that must not open the door.
-pub(super) fn environment(variables: &BTreeMap<String, String>, known: &Known, problems: &mut Problems) -> Layer {
+///
+/// A variable of one forward target changes that target of the file, or makes another.
+pub(super) fn environment(
+    variables: &BTreeMap<String, String>,
+    known: &Known,
+    file: &Layer,
+    problems: &mut Problems,
+) -> Layer {
     let mut layer = Layer::default();
+    let mut targets = Targets::of(file);
     for (variable, key) in ALIASES {
         if let Some(text) = variables.get(variable) {
             take_variable(variable, key, text, known, &mut layer, problems);
@@ -199,10 +207,91 @@ pub(super) fn environment(variables: &BTreeMap<String, String>, known: &Known, p
     for (variable, text) in variables {
         if let Some(path) = variable.strip_prefix(PREFIX) {
             let key = path.to_ascii_lowercase().replace("__", ".");
+            if let Some(of_target) = key.strip_prefix("forward.") {
+                targets.set(variable, of_target, text, problems);
+                continue;
+            }
             take_variable(variable, &key, text, known, &mut layer, problems);
         }
     }
+    targets.put(&mut layer);
     layer
+}
+
+/// The forward targets of the file, with what the environment says of them.
+struct Targets {
+    tables: Vec<Map<String, Value>>,
+    changed: bool,
+}
+
+impl Targets {
+    fn of(file: &Layer) -> Self {
+        let listed = file.0.get("forward").and_then(|value| value.clone().into_array().ok()).unwrap_or_default();
+        Self { tables: listed.into_iter().filter_map(|table| table.into_table().ok()).collect(), changed: false }
+    }
+
+    /// Takes `NAME.KEY` or `NAME.headers.HEADER`. Of a header not the value is taken but where it stands.
+    fn set(&mut self, variable: &str, path: &str, text: &str, problems: &mut Problems) {
+        let origin = format!("the environment variable {variable}");
+        let parts: Vec<&str> = path.split('.').collect();
+        let kind = match parts[..] {
+            [_, "url" | "compression"] | [_, "headers", _] => Kind::Text,
+            [_, "timeout_secs" | "max_disk_bytes"] => Kind::Number,
+            _ => {
+                let text = "is no setting; accepted are forward.NAME.url, compression, timeout_secs, max_disk_bytes and \
+                            headers.NAME";
+                return problems.add_from(&origin, format!("forward.{path}"), text);
+            }
+        };
+        if text.is_empty() {
+            return;
+        }
+        let Some(parsed) = kind.parse(text) else {
+            let found = ValueKind::from(text);
+            return problems.add_from(&origin, format!("forward.{path}"), mismatch("forward.", kind, &found));
+        };
+        self.changed = true;
+        let value = |kind| Value::new(Some(&origin), kind);
+        let table = self.table(parts[0], &origin);
+        match parts[..] {
+            [_, "headers", header] => {
+                let is_reference = text.starts_with("env:");
+                let written = if is_reference { text.to_owned() } else { format!("env:{variable}") };
+                let known = table.remove("headers").and_then(|headers| headers.into_table().ok());
+                let mut headers = known.unwrap_or_default();
+                let header = header.replace('_', "-");
+                headers.retain(|known, _| !known.eq_ignore_ascii_case(&header));
+                headers.insert(header, value(ValueKind::from(written)));
+                table.insert("headers".to_owned(), value(ValueKind::Table(headers)));
+            }
+            _ => {
+                let key = parts.last().copied().unwrap_or_default().to_owned();
+                table.insert(key, value(parsed));
+            }
+        }
+    }
+
+    /// The target of this name, in which an underscore may stand for a dash.
+    fn table(&mut self, name: &str, origin: &String) -> &mut Map<String, Value> {
+        let is_it = |table: &Map<String, Value>| {
+            let known = table.get("name").and_then(|name| name.clone().into_string().ok());
+            known.is_some_and(|known| known.replace('-', "_") == name.replace('-', "_"))
+        };
+        let at = self.tables.iter().position(is_it).unwrap_or_else(|| {
+            let name = Value::new(Some(origin), ValueKind::from(name));
+            self.tables.push(Map::from_iter([("name".to_owned(), name)]));
+            self.tables.len() - 1
+        });
+        &mut self.tables[at]
+    }
+
+    fn put(self, layer: &mut Layer) {
+        if self.changed {
+            let tables = self.tables.into_iter().map(|table| Value::new(None, ValueKind::Table(table))).collect();
+            let origin = "the file and the environment variables TRACEFALL__FORWARD__…".to_owned();
+            layer.0.insert("forward".to_owned(), Value::new(Some(&origin), ValueKind::Array(tables)));
+        }
+    }
 }
 
 fn take_variable(variable: &str, key: &str, text: &str, known: &Known, layer: &mut Layer, problems: &mut Problems) {
@@ -210,6 +299,12 @@ fn take_variable(variable: &str, key: &str, text: &str, known: &Known, layer: &m
     match known.0.get(key) {
         None => problems.add_from(&origin, key, known.unknown(key)),
         Some(kind) if text.is_empty() && !(key.starts_with("access.") && *kind == Kind::Text) => {}
+        Some(Kind::Tables) if key == "forward" => problems.add_from(
+            &origin,
+            key,
+            "is a list of tables, which fits in a file only; accepted here are TRACEFALL__FORWARD__NAME__URL, \
+             TRACEFALL__FORWARD__NAME__HEADERS__X_API_KEY and the like, for each target",
+        ),
         Some(Kind::Tables) => problems.add_from(
             &origin,
             key,
@@ -242,7 +337,7 @@ pub(super) fn flags(overrides: &Overrides) -> Layer {
 }
 
 fn mismatch(key: &str, kind: Kind, found: &ValueKind) -> String {
-    let secret = key.starts_with("access.") || key.ends_with("url");
+    let secret = key.starts_with("access.") || key.starts_with("forward") || key.ends_with("url");
     let shown = match found {
         ValueKind::Table(_) => "a table".to_owned(),
         ValueKind::Array(_) => "a list with other things in it".to_owned(),

@@ -8,6 +8,7 @@
 //! `ENABLE_DB_TRACING` are weaker names of `store.url`, `server.port`, `telemetry.filter` and `ingest.enabled`.
 
 pub mod access;
+pub mod forward;
 pub mod ingest;
 pub mod journal;
 mod layers;
@@ -32,6 +33,7 @@ pub use problem::{Problem, SettingsError};
 pub use secret::{DatabaseUrl, Secret};
 
 use access::AccessSettings;
+use forward::ForwardSettings;
 use ingest::IngestSettings;
 use journal::JournalSettings;
 use layers::Known;
@@ -47,6 +49,8 @@ use telemetry::TelemetrySettings;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Other back ends that received spans go on to.
+    pub forward: Vec<ForwardSettings>,
     pub server: ServerSettings,
     pub ingest: IngestSettings,
     pub redaction: RedactionSettings,
@@ -118,7 +122,7 @@ impl Settings {
         let mut problems = Problems::default();
         let (path, named) = sources.file();
         let file = layers::file(&path, named, &known, &mut problems)?;
-        let environment = layers::environment(&sources.environment, &known, &mut problems);
+        let environment = layers::environment(&sources.environment, &known, &file, &mut problems);
         problems.into_result()?;
 
         let layered =
@@ -129,7 +133,8 @@ impl Settings {
         let mut problems = Problems::default();
         let json: Value = merged.clone().try_deserialize().map_err(|error| unreadable("", &error.to_string()))?;
         match serde_path_to_error::deserialize::<_, Settings>(json) {
-            Ok(settings) => {
+            Ok(mut settings) => {
+                forward::resolve(&mut settings.forward, &sources.environment);
                 settings.check(&mut problems);
                 problems.locate(origin_of);
                 problems.into_result().map(|()| settings)
@@ -158,6 +163,7 @@ impl Settings {
         let mut problems = Problems::default();
         self.store.warn(&mut problems);
         self.journal.warn(&self.store, &mut problems);
+        forward::warn(&self.forward, &mut problems);
         problems.into_list()
     }
 
@@ -181,6 +187,14 @@ impl Settings {
             match value {
                 Value::Null => text.push_str(&format!("# {name} is not set\n")),
                 value => text.push_str(&format!("{name} = {}\n", toml_value(value))),
+            }
+        }
+        for target in &self.forward {
+            // Plain texts and numbers always serialise.
+            let members = serde_json::to_value(target).unwrap_or_default();
+            text.push_str("\n[[forward]]\n");
+            for (name, value) in members.as_object().into_iter().flatten() {
+                text.push_str(&format!("{name} = {}\n", toml_value(value)));
             }
         }
         text
@@ -210,6 +224,7 @@ impl Settings {
         self.storage.check(problems);
         self.access.check(&self.server, problems);
         self.telemetry.check(problems);
+        forward::check(&self.forward, &self.journal, problems);
     }
 }
 
@@ -233,11 +248,17 @@ fn toml_value(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", ")),
         Value::Object(members) => {
             let members: Vec<_> =
-                members.iter().map(|(name, value)| format!("{name} = {}", toml_value(value))).collect();
+                members.iter().map(|(name, value)| format!("{} = {}", toml_key(name), toml_value(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
         scalar => scalar.to_string(),
     }
+}
+
+/// A name with anything but letters, digits, `-` and `_` has quotes.
+fn toml_key(name: &str) -> String {
+    let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if is_bare && !name.is_empty() { name.to_owned() } else { Value::from(name).to_string() }
 }
 
 /// Where the value of `key` (or of the list that it is in) came from.
@@ -253,8 +274,11 @@ fn origin(root: &config::Value, key: &str) -> Option<String> {
     at.origin().map(str::to_owned)
 }
 
-/// serde's words in plain ones. Below `access` a value of the wrong type may be a key, so it is not repeated.
+/// serde's words in plain ones. Below `access` and `forward` a value of the wrong type may be a key, so it is not repeated.
 fn plain(key: &str, message: &str) -> String {
+    if key.starts_with("forward") && message.starts_with("invalid") {
+        return "is of the wrong type; accepted is { name = \"…\", url = \"https://…\", headers = { x-api-key = \"env:NAME\" }, … }".into();
+    }
     if key.starts_with("access.") && message.starts_with("invalid") {
         return "is of the wrong type; accepted is { name = \"…\", key = \"…\" or key_sha256 = \"…\", scopes = [\"ingest\"] }".into();
     }

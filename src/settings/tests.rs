@@ -411,6 +411,89 @@ fn a_bad_key_is_refused_without_telling_it() {
 }
 
 #[test]
+fn forward_targets_come_from_the_file_and_from_the_environment() {
+    let file = "[[forward]]\nname = 'honey-comb'\nurl = 'https://api.honeycomb.io'\n\
+                headers = { x-honeycomb-team = 'env:HONEYCOMB_KEY' }\ntimeout_secs = 5";
+    let settings = load(
+        file,
+        &[
+            ("HONEYCOMB_KEY", "hunter2"),
+            ("TRACEFALL__FORWARD__HONEY_COMB__COMPRESSION", "none"),
+            ("TRACEFALL__FORWARD__HONEY_COMB__HEADERS__X_DATASET", "hunter3"),
+            ("TRACEFALL__FORWARD__TEMPO__URL", "http://tempo:4318"),
+            ("TRACEFALL__FORWARD__TEMPO__HEADERS__AUTHORIZATION", "Bearer hunter4"),
+            ("TRACEFALL__FORWARD__TEMPO__MAX_DISK_BYTES", "100000000"),
+        ],
+    )
+    .unwrap();
+    let [honeycomb, tempo] = &settings.forward[..] else { panic!("{:?}", settings.forward) };
+    assert_eq!((honeycomb.timeout_secs, honeycomb.compression), (5, forward::Compression::None));
+    let value = |target: &ForwardSettings, name: &str| target.headers[name].expose().unwrap();
+    assert_eq!(value(honeycomb, "x-honeycomb-team"), "hunter2");
+    assert_eq!(value(honeycomb, "x-dataset"), "hunter3");
+    assert_eq!((tempo.name.as_str(), tempo.max_disk_bytes), ("tempo", 100_000_000));
+    assert_eq!(
+        (tempo.url.expose(), value(tempo, "authorization")),
+        ("http://tempo:4318/v1/traces".into(), "Bearer hunter4".into())
+    );
+    assert!(settings.warnings().is_empty(), "{:?}", settings.warnings());
+    for text in [format!("{settings:?}"), settings.redacted_toml()] {
+        assert!(!text.contains("hunter") && text.contains("env:HONEYCOMB_KEY"), "{text}");
+    }
+    let toml = settings.redacted_toml();
+    let again = [
+        ("HONEYCOMB_KEY", "hunter2"),
+        ("TRACEFALL__FORWARD__HONEY_COMB__HEADERS__X_DATASET", "hunter3"),
+        ("TRACEFALL__FORWARD__TEMPO__HEADERS__AUTHORIZATION", "Bearer hunter4"),
+    ];
+    assert_eq!(load(&toml, &again).unwrap(), settings, "{toml}");
+}
+
+#[test]
+fn a_forward_target_that_cannot_work_is_named_and_its_secrets_are_not() {
+    let target = |members: &str| format!("[[forward]]\nname = 'a'\nurl = 'http://h'\n{members}");
+    for (file, says) in [
+        (target("colour = 1"), "forward[0].colour (from tracefall.toml) is wrong: unknown field `colour`"),
+        (target("headers = { x-key = 'env:NOWHERE' }"), "environment variable NOWHERE, which is not set"),
+        (target("headers = { x-key = ['hunter2'] }"), "is of the wrong type"),
+        (target("headers = { Host = 'hunter2' }"), "has Host, which is set by itself"),
+        (target("headers = { x-key = 'hunter2ü' }"), "no header may have"),
+        (target("timeout_secs = 0"), "forward[0].timeout_secs (from tracefall.toml) is 0; accepted are 1 to 300"),
+        (target("max_disk_bytes = 5"), "at least twice journal.segment_bytes, 67108864"),
+        (target("compression = 'zip'"), "unknown variant `zip`, expected `gzip` or `none`"),
+        (target("[journal]\nenabled = false"), "forward (from tracefall.toml) needs the journal"),
+        (target("[[forward]]\nname = 'a'\nurl = 'http://h'"), "forward[1].name"),
+        ("[[forward]]\nname = 'A b'\nurl = 'http://h'".into(), "forward[0].name (from tracefall.toml) is \"A b\""),
+        (
+            "[[forward]]\nname = 'a'\nurl = 'https://me:hunter2@h'".into(),
+            "forward[0].url (from tracefall.toml) holds a user",
+        ),
+        ("[[forward]]\nname = 'a'\nurl = 'hunter2'".into(), "begins with neither http:// nor https://"),
+        ("[[forward]]\nname = 'a'".into(), "missing field `url`"),
+        ("[forward]\nurl = 'hunter2'".into(), "forward (from tracefall.toml) is a table; accepted is a list of tables"),
+        ("forward = 'hunter2'".into(), "accepted is a list of tables"),
+    ] {
+        let text = complaint(&file, &[]);
+        assert!(text.contains(says), "{file}\n{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for (name, says) in [
+        ("TRACEFALL__FORWARD", "TRACEFALL__FORWARD__NAME__URL"),
+        (
+            "TRACEFALL__FORWARD__A__COLOUR",
+            "forward.a.colour (from the environment variable TRACEFALL__FORWARD__A__COLOUR)",
+        ),
+        ("TRACEFALL__FORWARD__A__TIMEOUT_SECS", "accepted is a whole number"),
+    ] {
+        let text = complaint("", &[(name, "hunter2")]);
+        assert!(text.contains(says) && !text.contains("hunter2"), "{text}");
+    }
+    let warnings = load(&target("headers = { x-api-key = 'hunter2', x-dataset = 'spans' }"), &[]).unwrap().warnings();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.to_string().starts_with("forward[0].headers has the value of x-api-key written out"), "{warning}");
+}
+
+#[test]
 fn a_named_file_must_exist_and_the_default_one_need_not() {
     let directory = tempfile::tempdir().unwrap();
     let sources = |file: Option<&str>, variable: Option<&str>| Sources {
@@ -471,6 +554,7 @@ fn every_setting_is_listed_by_its_full_name() {
         sections.keys().copied().collect::<Vec<_>>(),
         [
             "access",
+            "forward",
             "ingest",
             "journal",
             "pipeline",

@@ -1,6 +1,7 @@
 //! Bytes to spans and back: one file per format, decoding and encoding side by side. Pure: no I/O, no clock.
 
 pub mod context;
+pub mod hops;
 pub mod inflate;
 pub mod jaeger;
 mod json;

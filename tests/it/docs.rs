@@ -87,7 +87,9 @@ fn settings_shown(text: &str) -> BTreeSet<String> {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name;
         } else if let Some(name) = name_of(line.strip_prefix("# ").unwrap_or(line)) {
-            assert!(shown.insert(format!("{section}.{name}")), "{section}.{name} is shown twice");
+            // What stands before all sections has none.
+            let full = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+            assert!(shown.insert(full), "{section}.{name} is shown twice");
         }
     }
     shown

@@ -10,6 +10,7 @@ mod docs;
 mod doctor;
 mod faults;
 mod files;
+mod forward;
 mod http;
 mod import;
 mod jaeger;

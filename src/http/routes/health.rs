@@ -10,11 +10,13 @@ use crate::http::Services;
 use crate::http::auth::MayRead;
 use crate::http::error::ApiError;
 use crate::journal;
+use crate::pipeline::forward::TargetStatus;
 
 /// Whether spans can be taken.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Readiness {
-    /// `ready`; `degraded` (spans are taken and wait, or the journal fails and answers wait for the store); `full` (there
+    /// `ready`; `degraded` (spans are taken and wait, or the journal fails and answers wait for the store, or a
+    /// forward target is behind); `full` (there
     /// is no room left to wait in) or `draining`, which are 503.
     pub status: &'static str,
     /// `ok`; `opening` before its first answer; `unavailable`; `held_up` when it answers but does not take what is
@@ -40,6 +42,40 @@ pub struct Readiness {
     /// Absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal: Option<JournalState>,
+    /// Other back ends that spans go on to; absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward: Vec<ForwardState>,
+}
+
+/// How a forward target is. None of it concerns the taking of spans.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ForwardState {
+    pub name: String,
+    /// `ok`; `failing`: it is tried again; `behind`: its oldest span waits for longer than a minute; `refusing`: it said no
+    /// to the last batch, which is dropped. The last two make the service `degraded`.
+    pub state: &'static str,
+    /// How long the oldest span that it has not taken has been here.
+    pub lag_secs: u64,
+    /// Requests that it has not taken.
+    pub waiting_records: u64,
+    /// Their bytes on disk, estimated.
+    pub waiting_bytes: u64,
+    /// Why it is not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<TargetStatus> for ForwardState {
+    fn from(status: TargetStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            lag_secs: status.lag.as_secs(),
+            waiting_records: status.behind.records,
+            waiting_bytes: status.behind.bytes,
+            reason: status.reason,
+        }
+    }
 }
 
 /// What is accepted and not yet stored, on disk.
@@ -121,10 +157,11 @@ pub async fn readyz(State(services): State<Services>) -> Response {
     let store = pipeline.store;
     let journal = pipeline.journal.map(JournalState::from);
     let is_failing = journal.as_ref().is_some_and(|journal| journal.state == "failing");
+    let is_behind = pipeline.forward.iter().any(TargetStatus::is_in_trouble);
     let (code, status) = match (pipeline.draining, pipeline.full, store.state) {
         (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
-        (.., "ok") if !is_failing => (StatusCode::OK, "ready"),
+        (.., "ok") if !is_failing && !is_behind => (StatusCode::OK, "ready"),
         _ => (StatusCode::OK, "degraded"),
     };
     let trouble = store.trouble.map(|trouble| Trouble {
@@ -145,6 +182,7 @@ pub async fn readyz(State(services): State<Services>) -> Response {
         queued_spans: pipeline.queued_spans,
         queued_bytes: pipeline.queued_bytes,
         journal,
+        forward: pipeline.forward.into_iter().map(ForwardState::from).collect(),
     };
     (code, Json(readiness)).into_response()
 }

@@ -55,6 +55,24 @@ pub fn decode(payload: &[u8], spans: &mut Vec<Span>) -> Result<(), PayloadError>
     Ok(())
 }
 
+/// The number of spans in a payload, without reading them.
+pub fn count_spans(payload: &[u8]) -> u64 {
+    let mut fields = Fields::new(payload);
+    let mut count = 0;
+    while let Some(Some((tag, _))) = fields.next() {
+        count += u64::from(tag == payload_tag::SPAN);
+    }
+    count
+}
+
+/// The services that the spans of a payload came by way of; nothing if they were named by nobody.
+pub fn via(payload: &[u8]) -> &str {
+    match Fields::new(payload).next() {
+        Some(Some((payload_tag::VIA, Value::Bytes(via)))) => text(via).unwrap_or_default(),
+        _ => "",
+    }
+}
+
 type Read<T> = Result<T, &'static str>;
 
 /// What stands between the spans.

@@ -20,6 +20,13 @@ pub fn encode(spans: &[Span], bytes: &mut Vec<u8>) {
     }
 }
 
+/// Appends the names of the services that spans came by way of, before the spans themselves; nothing if there are none.
+pub fn encode_via(via: &str, bytes: &mut Vec<u8>) {
+    if !via.is_empty() {
+        put_bytes(bytes, payload_tag::VIA, via.as_bytes());
+    }
+}
+
 /// What the spans so far have set.
 struct State<'a> {
     tenant: Option<&'a TenantId>,

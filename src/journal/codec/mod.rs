@@ -9,6 +9,7 @@
 //!              2 heard_at: fixed64  when they were heard of, until the next; Unix nanoseconds
 //!              3 resource: text     the content of the next resource, counted from 0
 //!              4 span: message
+//!              5 via: text          before all others: the services that forwarded the spans before they came here
 //! span         1 trace_id: 16 bytes        2 span_id: 8 or 16 bytes      3 parent_span_id: 8 or 16 bytes
 //!              4 started_at: fixed64       5 duration: sint64            end minus start, both instants; wrapping
 //!              6 ended_at: fixed64, where the start is unknown           7 end_after: sint64, told as a duration
@@ -29,8 +30,8 @@ mod decode;
 mod encode;
 mod protobuf;
 
-pub use decode::{PayloadError, decode};
-pub use encode::encode;
+pub use decode::{PayloadError, count_spans, decode, via};
+pub use encode::{encode, encode_via};
 
 /// Field numbers of a payload.
 mod payload_tag {
@@ -38,6 +39,7 @@ mod payload_tag {
     pub const HEARD_AT: u32 = 2;
     pub const RESOURCE: u32 = 3;
     pub const SPAN: u32 = 4;
+    pub const VIA: u32 = 5;
 }
 
 /// Field numbers of a span.

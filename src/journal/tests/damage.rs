@@ -115,7 +115,7 @@ fn a_newer_version_is_refused_and_nothing_is_touched() {
     disk.create(Path::new("/journal/000000000001.tmp")).unwrap();
     let before = disk.names();
     let settings = small(Fsync::Interval);
-    let refused = Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), &settings, UnixNanos::default);
+    let refused = Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), &settings, &[], UnixNanos::default);
     let text = refused.err().unwrap().to_string();
     assert!(text.contains("000000000002.seg has version 2 of the journal's format, this program reads 1"), "{text}");
     assert_eq!(disk.names(), before);

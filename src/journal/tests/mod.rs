@@ -3,6 +3,7 @@
 mod damage;
 mod faults;
 mod fixture;
+mod follow;
 mod model;
 mod running;
 
@@ -12,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::simulated::SimulatedDisk;
 use super::*;
+use crate::model::span::Span;
 use crate::model::time::UnixNanos;
 use crate::settings::journal::{Fsync, JournalSettings};
 
@@ -22,7 +24,7 @@ fn small(fsync: Fsync) -> JournalSettings {
 
 fn open(disk: &SimulatedDisk, settings: &JournalSettings) -> (Journal, Opened) {
     let now = || UnixNanos::new(1_767_607_200_000_000_000);
-    Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), settings, now).unwrap()
+    Journal::open_on(Arc::new(disk.clone()), Path::new("/journal"), settings, &[], now).unwrap()
 }
 
 fn append(journal: &Journal, payload: &[u8], held: Held) -> Result<Ticket> {

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::model::ids::{SpanId, TraceId};
-use crate::model::span::Span;
 use crate::model::tenant::TenantId;
 
 fn on_disk(folder: &Path, settings: &JournalSettings) -> (Journal, Opened) {

@@ -4,7 +4,7 @@
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlphttp-response>,
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/status.proto>.
 
-use super::{Encoding, values};
+use super::{Encoding, protobuf, values};
 use crate::wire::Rejected;
 
 /// Bytes of an error message: a client logs it.
@@ -80,6 +80,30 @@ pub fn success(encoding: Encoding, rejected: &[Rejected]) -> Vec<u8> {
     }
 }
 
+/// What another receiver's answer says that it did not take: how many spans, and why. Nothing if it says nothing that is
+/// understood.
+pub fn read_success(encoding: Encoding, body: &[u8]) -> (u64, String) {
+    match encoding {
+        Encoding::Protobuf => protobuf::partial_success(body).unwrap_or_default(),
+        Encoding::Json => {
+            let Ok(answer) = serde_json::from_slice::<serde_json::Value>(body) else { return Default::default() };
+            let partial = &answer["partialSuccess"];
+            let count = &partial["rejectedSpans"];
+            let count = count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or_default();
+            (count, partial["errorMessage"].as_str().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+/// The message of another receiver's refusal, a `google.rpc.Status`; `None` if that is not what the body is.
+pub fn read_status(encoding: Encoding, body: &[u8]) -> Option<String> {
+    let message = match encoding {
+        Encoding::Protobuf => protobuf::status_message(body)?,
+        Encoding::Json => serde_json::from_slice::<serde_json::Value>(body).ok()?["message"].as_str()?.to_owned(),
+    };
+    Some(cut(&message).to_owned())
+}
+
 /// A refusal. `retry_after_secs`: when the same request may be sent again, told in a `google.rpc.RetryInfo`.
 pub fn status(encoding: Encoding, code: Code, message: &str, retry_after_secs: Option<u64>) -> Vec<u8> {
     const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
@@ -128,7 +152,7 @@ fn field_bytes(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     into.extend_from_slice(bytes);
 }
 
-fn varint(into: &mut Vec<u8>, mut value: u64) {
+pub(super) fn varint(into: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         into.push(value as u8 | 0x80);
         value >>= 7;

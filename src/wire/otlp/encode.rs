@@ -136,10 +136,12 @@ fn added(span: &Span, told: &str) -> Vec<(String, String)> {
         write(&mut raw);
         added.push((quoted, raw));
     };
-    if span.span_id.is_long() {
+    // One that came by OTLP has them among its attributes.
+    let is_new = |key: &str| span.attributes.get(key).is_none();
+    if span.span_id.is_long() && is_new(SPAN_ID) {
         add(SPAN_ID, &|raw| values::string(raw, &span.span_id.to_string()));
     }
-    if let Some(parent) = span.parent_span_id.filter(SpanId::is_long) {
+    if let Some(parent) = span.parent_span_id.filter(|id| id.is_long() && is_new(PARENT_SPAN_ID)) {
         add(PARENT_SPAN_ID, &|raw| values::string(raw, &parent.to_string()));
     }
     let body = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{told}]}}]}}]}}");

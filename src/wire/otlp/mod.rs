@@ -1,7 +1,8 @@
 //! OTLP's traces, in both encodings: `POST /v1/traces`, `TraceService/Export`, files of exported traces, and the way back.
 //!
 //! `protobuf` and `json` read a body into one `Record` a span, borrowing what stands in the body as it is to be
-//! kept; `map` makes our span of a record, so that both encodings mean the same; `encode` is the way back.
+//! kept; `map` makes our span of a record, so that both encodings mean the same; `encode` is the way back, and `transcode`
+//! says the same in protobuf.
 //!
 //! A value of an attribute is kept as JSON. What JSON has no word for is written as OTLP/JSON writes it, as an object of
 //! one member: `{"bytesValue": "<base64>"}` and `{"doubleValue": "NaN"}` (or an infinity). A sender's own map that looks
@@ -20,11 +21,13 @@ mod map;
 mod origin;
 mod protobuf;
 mod record;
+mod transcode;
 mod values;
 
 pub use self::encode::encode;
 pub(in crate::wire) use self::encode::{PARENT_SPAN_ID, SPAN_ID, beside};
 use self::map::Mapper;
+pub use self::transcode::encode_protobuf;
 use super::normalize::Fault;
 use super::{DecodeContext, DecodeError, Decoded, Rejected};
 

@@ -24,6 +24,37 @@ pub(super) fn read(body: &[u8], spans: &mut Spans<'_>) -> Result<(), DecodeError
     })
 }
 
+/// Of an `ExportTraceServiceResponse`: the number of spans that were rejected, and why.
+pub(super) fn partial_success(body: &[u8]) -> Option<(u64, String)> {
+    let (mut count, mut message) = (0, String::new());
+    each(body, |number, field| match number {
+        1 => each(field.message("partial_success")?, |number, field| {
+            match number {
+                1 => count = field.varint("rejected_spans")?,
+                2 => message = String::from_utf8_lossy(field.bytes("error_message")?).into_owned(),
+                _ => {}
+            }
+            Ok::<(), DecodeError>(())
+        }),
+        _ => Ok(()),
+    })
+    .ok()?;
+    Some((count, message))
+}
+
+/// The message of a `google.rpc.Status`.
+pub(super) fn status_message(body: &[u8]) -> Option<String> {
+    let mut message = None;
+    each(body, |number, field| {
+        if number == 2 {
+            message = std::str::from_utf8(field.bytes("message")?).ok().map(str::to_owned);
+        }
+        Ok::<(), DecodeError>(())
+    })
+    .ok()?;
+    message
+}
+
 fn resource_spans<'a>(
     message: &'a [u8],
     spans: &mut Spans<'_>,

@@ -238,12 +238,16 @@ proptest! {
             spans
         };
         prop_assert_eq!(sorted(&again.spans), sorted(&binary.spans));
+        let again = decode(otlp::encode_protobuf(&binary.spans), Encoding::Protobuf).unwrap();
+        prop_assert_eq!(sorted(&again.spans), sorted(&binary.spans));
 
         finite(&mut request);
         let binary = decode(request.encode_to_vec(), Encoding::Protobuf).unwrap();
         let text = decode(serde_json::to_vec(&request).unwrap(), Encoding::Json).unwrap();
         prop_assert_eq!(&text.rejected, &[]);
         prop_assert_eq!(&text.spans, &binary.spans);
+        let bytes = otlp::encode_protobuf(&binary.spans);
+        prop_assert_eq!(canonical(ExportTraceServiceRequest::decode(&bytes[..]).unwrap()), canonical(request.clone()));
         prop_assert_eq!(canonical(written(&binary.spans)), canonical(request));
     }
 
